@@ -1,0 +1,1 @@
+"""The mail ETL itself: plain typed Python that knows nothing of Dagster."""

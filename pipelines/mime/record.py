@@ -1,0 +1,84 @@
+"""The record: what Mailover knows of a message after reading its MIME."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+NORMALISER_VERSION = 1
+"""Raised whenever the same bytes give another record; old rows are then rebuilt from ``raw``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox in a header: display name decoded, ``local@domain`` as written."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A part that is not the message's own text; ``size`` and ``sha256`` are of the decoded content."""
+
+    name: str | None
+    media_type: str
+    size: int
+    sha256: str
+    inline: bool
+    content_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BounceRecipient:
+    """One per-recipient group of a delivery status (RFC 3464 §2.3)."""
+
+    recipient: str
+    action: str
+    status: str
+    diagnostic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """What the first calendar part says (RFC 5545, RFC 5546)."""
+
+    method: str
+    uid: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message, decoded. Every field is there for every input; what could not be read is in ``defects``."""
+
+    message_key: str
+    header_key: str | None
+    """Digest of Message-ID, date, sender and subject: equal for the same mail however it is listed."""
+    message_id: str | None
+    """Without angle brackets and surrounding space; case kept."""
+    subject: str
+    sent_at: datetime | None
+    """The Date header as an instant in UTC."""
+    from_: tuple[Address, ...]
+    sender: tuple[Address, ...]
+    reply_to: tuple[Address, ...]
+    to: tuple[Address, ...]
+    cc: tuple[Address, ...]
+    bcc: tuple[Address, ...]
+    in_reply_to: tuple[str, ...]
+    references: tuple[str, ...]
+    thread_id: str
+    """The oldest message id the message refers to, else its own; a digest where it has none."""
+    text: str | None
+    html: str | None
+    attachments: tuple[Attachment, ...]
+    headers: bytes
+    """The header block as delivered, through the line break before the empty line."""
+    list_id: str | None
+    auto_submitted: str | None
+    bounce: tuple[BounceRecipient, ...]
+    meeting: Meeting | None
+    authentication_results: tuple[str, ...]
+    defects: tuple[str, ...]
+    """Short stable words, sorted, each once."""
+    raw_sha256: str
+    size: int

@@ -1,0 +1,1 @@
+"""Sources of messages, one module per protocol."""
