@@ -1,0 +1,168 @@
+"""Files of the lake: written once, published whole, listed, read.
+
+A local file is written under a hidden name, synced and renamed; an object store gets
+one PUT. Either way a reader sees a file entirely or not at all.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+ROW_GROUP_BYTES = 16 * 1024 * 1024
+"""One row group is what a reader of a single message has to decompress."""
+_DICTIONARY = ["protocol", "folder", "fidelity"]
+
+
+class Dataset(StrEnum):
+    """What the lake holds; ``control/`` beside them is for copies of the index's own state."""
+
+    RAW = "raw"
+    MESSAGES = "messages"
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A published Parquet file, ``path`` relative to the lake with ``/``."""
+
+    dataset: Dataset
+    path: str
+    rows: int
+    size: int
+
+
+def partition(mailbox: str) -> str:
+    """The hive path segment of a mailbox."""
+    return f"mailbox={quote(mailbox, safe='')}"
+
+
+class Lake:
+    """A lake at a folder or at an object store's URL (``s3://``, ``gs://``, ``abfss://``)."""
+
+    def __init__(self, url: str) -> None:
+        self._local = "://" not in url
+        if self._local:
+            self._filesystem: pafs.FileSystem = pafs.LocalFileSystem()
+            self.root = str(Path(url).absolute())
+            _make_private(Path(self.root))
+        else:
+            self._filesystem, self.root = pafs.FileSystem.from_uri(url)
+
+    def publish(self, dataset: Dataset, mailbox: str, year: int, stem: str, table: pa.Table) -> DataFile:
+        """Write ``table`` as one Parquet file that appears whole."""
+        path = f"{dataset}/{partition(mailbox)}/year={year}/{stem}.parquet"
+        rows_per_group = max(1, int(table.num_rows * ROW_GROUP_BYTES / max(table.nbytes, 1)))
+        sink = pa.BufferOutputStream()
+        pq.write_table(
+            table,
+            sink,
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=[name for name in _DICTIONARY if name in table.column_names],
+            write_statistics=["received_at"],
+            row_group_size=rows_per_group,
+        )
+        content = sink.getvalue()
+        self._write(path, content)
+        return DataFile(dataset, path, table.num_rows, content.size)
+
+    def files(self, dataset: Dataset, mailbox: str) -> set[str]:
+        """Paths of all published files of a mailbox, whether or not the index knows them."""
+        selector = pafs.FileSelector(
+            f"{self.root}/{dataset}/{partition(mailbox)}", allow_not_found=True, recursive=True
+        )
+        paths = (info.path for info in self._filesystem.get_file_info(selector) if info.is_file)
+        return {
+            path.removeprefix(self.root).lstrip("/")
+            for path in paths
+            if path.endswith(".parquet") and not path.rsplit("/", 1)[1].startswith((".", "_"))
+        }
+
+    def mailboxes(self) -> set[str]:
+        """Every mailbox that has a partition in either dataset."""
+        found: set[str] = set()
+        for dataset in Dataset:
+            selector = pafs.FileSelector(f"{self.root}/{dataset}", allow_not_found=True)
+            names = (info.base_name for info in self._filesystem.get_file_info(selector))
+            found.update(unquote(name.removeprefix("mailbox=")) for name in names if "=" in name)
+        return found
+
+    def read(self, path: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows of one file, a row group's worth at a time at most."""
+        with (
+            self._filesystem.open_input_file(f"{self.root}/{path}") as source,
+            pq.ParquetFile(source) as file,
+        ):
+            for group in range(file.metadata.num_row_groups):
+                yield from file.read_row_group(group, columns=columns).to_batches()
+
+    def find(self, path: str, column: str, value: str) -> dict[str, Any] | None:
+        """The first row of a file whose ``column`` is ``value``; reads one row group in full."""
+        with (
+            self._filesystem.open_input_file(f"{self.root}/{path}") as source,
+            pq.ParquetFile(source) as file,
+        ):
+            for group in range(file.metadata.num_row_groups):
+                keys = file.read_row_group(group, columns=[column]).column(0).to_pylist()
+                if value in keys:
+                    row = file.read_row_group(group).slice(keys.index(value), 1)
+                    found: dict[str, Any] = row.to_pylist()[0]
+                    return found
+        return None
+
+    def delete(self, path: str) -> None:
+        """Remove one file."""
+        self._filesystem.delete_file(f"{self.root}/{path}")
+
+    def write_control(self, name: str, value: object) -> None:
+        """Keep a copy of some of the index's state as JSON in ``control/``."""
+        self._write(f"control/{name}.json", json.dumps(value, indent=1, sort_keys=True).encode())
+
+    def read_control(self, name: str) -> Any | None:
+        """What ``write_control`` last wrote under this name."""
+        path = f"{self.root}/control/{name}.json"
+        if self._filesystem.get_file_info(path).type == pafs.FileType.NotFound:
+            return None
+        with self._filesystem.open_input_file(path) as source:
+            return json.loads(source.read())
+
+    def keep_fallback(self, mailbox: str, sha256: str, content: bytes) -> None:
+        """Keep what a server offered instead of a message, outside the datasets."""
+        self._write(f"control/fallback/{partition(mailbox)}/{sha256}", content)
+
+    def _write(self, path: str, content: Any) -> None:
+        if self._local:
+            _write_durably(Path(self.root) / path, content)
+            return
+        with self._filesystem.open_output_stream(f"{self.root}/{path}") as sink:
+            sink.write(content)
+
+
+def _make_private(folder: Path) -> None:
+    # mkdir(parents=True) gives its mode to the last folder only.
+    for each in reversed([folder, *folder.parents]):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
+def _write_durably(path: Path, content: Any) -> None:
+    _make_private(path.parent)
+    hidden = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(memoryview(content))
+        file.flush()
+        os.fsync(file.fileno())
+    hidden.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
