@@ -1,0 +1,112 @@
+"""Files, folders and URLs that the configuration points at."""
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from pydantic import AfterValidator, ValidationInfo
+
+from pipelines.config.values import site_of, wrong
+
+_LAKE_SCHEMES = ("s3", "gs", "abfss")
+
+
+def _resolve(value: str, info: ValidationInfo) -> Path:
+    site = site_of(info)
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:
+        raise wrong(f"the user of {value} has no home folder", "write the path in full") from None
+    return site.folder / path if site else path
+
+
+def _readable(path: Path, remedy: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise wrong(f"{path} cannot be read: {error.strerror}", remedy) from None
+
+
+def _ca_file(path: Path, info: ValidationInfo) -> Path:
+    path = _resolve(str(path), info)
+    if site_of(info):
+        remedy = "name the PEM file that holds the private CA's certificate"
+        if b"-----BEGIN CERTIFICATE-----" not in _readable(path, remedy):
+            raise wrong(f"{path} holds no PEM certificate", remedy)
+    return path
+
+
+def _certificate_file(path: Path, info: ValidationInfo) -> Path:
+    path = _resolve(str(path), info)
+    if site_of(info):
+        remedy = "name one PEM file that holds the certificate and its private key"
+        content = _readable(path, remedy)
+        if b"-----BEGIN CERTIFICATE-----" not in content:
+            raise wrong(f"{path} holds no certificate", remedy)
+        if b"PRIVATE KEY-----" not in content:
+            raise wrong(f"{path} holds no private key", remedy)
+    return path
+
+
+def _must_have_parent(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise wrong(f"the folder {path.parent} is not there", "create it, or name another place")
+
+
+def _lake(value: str, info: ValidationInfo) -> str:
+    if not value.strip():
+        raise wrong("is empty", "name a folder, such as ./lake")
+    if "://" not in value:
+        path = _resolve(value, info)
+        if site_of(info):
+            _must_have_parent(path)
+            if path.exists() and not path.is_dir():
+                raise wrong(f"{path} is not a folder", "name a folder, new or existing")
+        return str(path)
+    parts = urlsplit(value)
+    if parts.scheme not in _LAKE_SCHEMES or not parts.netloc:
+        raise wrong(
+            "is neither a folder nor the URL of an object store (s3://, gs://, abfss://)",
+            "write a folder, such as ./lake, or a URL, such as s3://bucket/lake",
+        )
+    # abfss://container@account.dfs.core.windows.net names no user.
+    if ":" in parts.netloc.rpartition("@")[0] or "secret" in parts.query.lower():
+        raise wrong(
+            "holds a secret",
+            "take it out; the object store's own environment variables or roles carry credentials",
+        )
+    return value
+
+
+def _index(value: str, info: ValidationInfo) -> str:
+    remedy = "write an SQLAlchemy URL, such as sqlite:///mailover.db or postgresql://user@host/database"
+    try:
+        url = sa.make_url(value)
+        if url.drivername == "postgresql":
+            url = url.set(drivername="postgresql+psycopg")
+        url.get_dialect()
+    except (sa.exc.ArgumentError, ValueError, ImportError):
+        raise wrong("is not a database URL that SQLAlchemy knows", remedy) from None
+    if url.get_backend_name() == "sqlite":
+        url = _sqlite(url, info)
+    return url.render_as_string(hide_password=False)
+
+
+def _sqlite(url: sa.URL, info: ValidationInfo) -> sa.URL:
+    if not url.database or url.database == ":memory:" or url.host:
+        raise wrong("names no database file", "write three slashes and a path: sqlite:///mailover.db")
+    if url.database.startswith("file:"):
+        return url
+    path = _resolve(url.database, info)
+    if site_of(info):
+        _must_have_parent(path)
+        if path.is_dir():
+            raise wrong(f"{path} is a folder", "name a file, new or existing: sqlite:///mailover.db")
+    return url.set(database=str(path))
+
+
+CaFile = Annotated[Path, AfterValidator(_ca_file)]
+CertificatePath = Annotated[Path, AfterValidator(_certificate_file)]
+Lake = Annotated[str, AfterValidator(_lake)]
+IndexUrl = Annotated[str, AfterValidator(_index)]
