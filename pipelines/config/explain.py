@@ -10,6 +10,7 @@ from pipelines.config.credentials import CertificateCredential, CertificateFile,
 from pipelines.config.document import Fault, Loc
 from pipelines.config.folders import FolderRules
 from pipelines.config.models import Config, Endpoints, IngestSettings, MailboxConfig, Storage, Tenant
+from pipelines.config.secrets import is_secret
 
 _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "": (Config,),
@@ -25,7 +26,6 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
 _KEYS = {
     where: [key for model in models for key in model.model_fields] for where, models in _SECTIONS.items()
 }
-_SECRET_WORDS = ("secret", "password", "passphrase", "token", "private_key", "api_key")
 _MISSING = {
     "tenant": "add the tenant: id, client_id and credential",
     "tenant.id": "add the Directory (tenant) ID from the app registration's overview page",
@@ -52,14 +52,18 @@ _TYPES = {
     "int_parsing": ("must be a whole number", "write a number without quotes"),
     "int_from_float": ("must be a whole number", "write a number without a fraction"),
     "string_too_short": ("is empty", "write a value, or take the key out"),
-    "too_short": ("is empty", _MISSING["mailboxes"]),
 }
 
 
 def explain(error: ValidationError) -> Iterator[Fault]:
-    """A fault for each thing pydantic found; values that may be secrets are never repeated."""
+    """A fault for each thing pydantic found; values that may be secrets are never repeated.
+
+    Keys that hold secrets are left out: ``written_secrets`` also finds those pydantic does not reach.
+    """
     for found in error.errors(include_url=False):
         loc = _in_file(found["loc"])
+        if found["type"] == "extra_forbidden" and is_secret(loc[-1]):
+            continue
         what, remedy = _words(found["type"], _pattern(loc), loc, found.get("ctx", {}), found["input"])
         yield Fault(loc, what, remedy)
 
@@ -100,11 +104,6 @@ def _range(kind: str, context: dict[str, Any]) -> str:
 
 
 def _unknown_key(key: str, section: str) -> tuple[str, str]:
-    if any(word in key.lower() for word in _SECRET_WORDS) and key not in {"secret_env", "passphrase_env"}:
-        return (
-            "a secret must not be written into this file",
-            "put it into an environment variable, name that in secret_env or passphrase_env, and renew it",
-        )
     if section == "tenant.credential" and key in _KEYS[section]:
         return "stands beside certificate", "keep one of the two: a client secret or a certificate"
     homes = [where or "the top level" for where, keys in _KEYS.items() if key in keys]

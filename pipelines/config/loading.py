@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pipelines.config.document import Document, Fault
 from pipelines.config.explain import explain
 from pipelines.config.models import Config
+from pipelines.config.secrets import written_secrets
 from pipelines.config.values import Site
 
 DEFAULT_PATH = Path("mailover.yaml")
@@ -23,7 +24,7 @@ def load_config(path: Path | None = None) -> Config:
     """
     path = path or Path(os.environ.get("MAILOVER_CONFIG") or DEFAULT_PATH)
     document = Document(path)
-    faults = [*document.faults, *_repeated_mailboxes(document.data)]
+    faults = [*document.faults, *written_secrets(document.data), *_repeated_mailboxes(document.data)]
     site = Site(path, document.where)
     try:
         config = Config.model_validate(document.data, context=site)

@@ -3,15 +3,25 @@
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from pipelines.config.base import Section
 from pipelines.config.credentials import Credential
 from pipelines.config.folders import FolderRules
 from pipelines.config.places import CaFile, IndexUrl, Lake
-from pipelines.config.values import Address, Authority, ByteSize, ClientId, HostPort, HttpsUrl, Site, TenantId
+from pipelines.config.values import (
+    Address,
+    Authority,
+    ByteSize,
+    ClientId,
+    HostPort,
+    HttpsUrl,
+    Site,
+    TenantId,
+    wrong,
+)
 from pipelines.errors import UsageError
 
 CloudName = Literal["public", "us-gov-high", "us-gov-dod", "china"]
@@ -71,12 +81,18 @@ class IngestSettings(Section):
     """Mailboxes read at the same time in one run."""
 
 
+def _at_least_one(mailboxes: tuple[MailboxConfig, ...]) -> tuple[MailboxConfig, ...]:
+    if not mailboxes:
+        raise wrong("is empty", "add at least one mailbox: - address: name@domain")
+    return mailboxes
+
+
 class Config(Section):
     """Everything ``mailover.yaml`` says, checked."""
 
     tenant: Tenant
     storage: Storage
-    mailboxes: tuple[MailboxConfig, ...] = Field(min_length=1)
+    mailboxes: Annotated[tuple[MailboxConfig, ...], AfterValidator(_at_least_one)]
     ingest: IngestSettings = IngestSettings()
     _path: Path | None = PrivateAttr(default=None)
     _by_address: dict[str, MailboxConfig] = PrivateAttr(default_factory=dict)

@@ -149,13 +149,8 @@ def _https_url(value: str) -> str:
         raise wrong(
             f"{value!r} is plain http; secrets and tokens travel over TLS only", "write https:// instead"
         )
-    if (
-        parts.scheme != "https"
-        or not _HOST.fullmatch(parts.netloc)
-        or not port_is_valid
-        or parts.query
-        or parts.fragment
-    ):
+    whole = _HOST.fullmatch(parts.netloc) and port_is_valid and not parts.query and not parts.fragment
+    if parts.scheme != "https" or not whole:
         raise wrong(f"{value!r} is not an https URL", example)
     return value.rstrip("/")
 

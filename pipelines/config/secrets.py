@@ -1,0 +1,33 @@
+"""Secrets that were written into the file."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines.config.document import Fault, Loc
+
+_WORDS = ("secret", "password", "passphrase", "token", "private_key", "api_key")
+
+
+def is_secret(key: object) -> bool:
+    """Whether a value under ``key`` would be a secret; ``…_env`` names an environment variable instead."""
+    return isinstance(key, str) and not key.endswith("_env") and any(word in key.lower() for word in _WORDS)
+
+
+def written_secrets(data: Any) -> Iterator[Fault]:
+    """A fault for every key of the file that holds a secret, wherever it stands; the value is not repeated."""
+    pending: list[tuple[Loc, Any]] = [((), data)]
+    seen: set[int] = set()
+    while pending:
+        loc, value = pending.pop()
+        if not isinstance(value, dict | list) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            if is_secret(key):
+                yield Fault(
+                    (*loc, key),
+                    "a secret must not be written into this file",
+                    "put it into an environment variable, name that in secret_env or passphrase_env, and renew it",
+                )
+            pending.append(((*loc, key), inner))
