@@ -1,0 +1,18 @@
+"""Signing in: which servers, which token, what it says, how it is handed over."""
+
+from pipelines.auth.claims import Claims, check_claims, describe_claims
+from pipelines.auth.endpoints import ResolvedEndpoints, Resource, Server, resolve
+from pipelines.auth.sasl import xoauth2
+from pipelines.auth.tokens import TokenProvider
+
+__all__ = [
+    "Claims",
+    "ResolvedEndpoints",
+    "Resource",
+    "Server",
+    "TokenProvider",
+    "check_claims",
+    "describe_claims",
+    "resolve",
+    "xoauth2",
+]

@@ -100,19 +100,18 @@ class CertificateFile(_Located):
 
         passphrase = None
         if self.passphrase_env:
-            secret = self._environment("passphrase_env", self.passphrase_env)
-            passphrase = secret.get_secret_value().encode()
+            passphrase = self._environment("passphrase_env", self.passphrase_env)
         try:
-            key = serialization.load_pem_private_key(self.path.read_bytes(), passphrase)
+            key = serialization.load_pem_private_key(
+                self.path.read_bytes(), passphrase.get_secret_value().encode() if passphrase else None
+            )
         except TypeError:
             raise self._wrong_lock(encrypted=passphrase is None) from None
         except (OSError, ValueError, UnsupportedAlgorithm):
-            reason = (
-                "the passphrase does not open the private key in"
-                if passphrase
-                else "no private key can be read from"
-            )
-            raise self._misfit(f"{reason} {self.path}", "check the file and the passphrase") from None
+            doing = "the passphrase does not open" if passphrase else "nothing can read"
+            raise self._misfit(
+                f"{doing} the private key in {self.path}", "check the file and the passphrase"
+            ) from None
         if not isinstance(key, RSAPrivateKey):
             raise self._misfit(
                 f"{self.path} holds a key that is not RSA", "make an RSA key; MSAL signs with RSA only"

@@ -14,7 +14,7 @@ def is_secret(key: object) -> bool:
 
 
 def written_secrets(data: Any) -> Iterator[Fault]:
-    """A fault for every key of the file that holds a secret, wherever it stands; the value is not repeated."""
+    """A fault for every key that holds a secret, wherever it stands; the value is not repeated."""
     pending: list[tuple[Loc, Any]] = [((), data)]
     seen: set[int] = set()
     while pending:
@@ -28,6 +28,6 @@ def written_secrets(data: Any) -> Iterator[Fault]:
                 yield Fault(
                     (*loc, key),
                     "a secret must not be written into this file",
-                    "put it into an environment variable, name that in secret_env or passphrase_env, and renew it",
+                    "renew it, put it into an environment variable, and name that one in secret_env",
                 )
             pending.append(((*loc, key), inner))
