@@ -13,7 +13,7 @@ from pipelines.errors import ConfigurationError
 
 Loc = tuple[str | int, ...]
 _FAST_LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_AS_YAML = "correct the line; nested keys are indented by spaces, and a value with : or # in it needs quotes"
+_AS_YAML = "correct the line; nested keys are indented by spaces; a value with : or # in it needs quotes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,8 @@ class Document:
 
 def _without_content(problem: str) -> str:
     """PyYAML's words without what it quotes from the file, which could be a secret."""
-    return re.sub(r"'[^'<]{2,}'", "'…'", problem)
+    quoted = re.compile(r"'([^']{2,})'|\"([^\"]{2,})\"|'.'")
+    return quoted.sub(lambda found: found[0] if len(found[0]) == 3 or found[0][1] == "<" else "'…'", problem)
 
 
 def _repeated_keys(root: Node) -> Iterator[Fault]:

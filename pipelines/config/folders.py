@@ -39,7 +39,7 @@ def _rule(value: str) -> str:
         remedy = f"roles are {', '.join(ROLES)}; anything else is a folder's path"
         meant = _OTHER_WORDS_FOR_ROLES.get(value.lower())
         raise wrong(
-            f"unknown folder role {value!r}", f"did you mean {meant!r}? {remedy}" if meant else remedy
+            f"unknown folder role {value}", f"did you mean {meant}? R{remedy[1:]}" if meant else remedy
         )
     if (
         not value.strip()
