@@ -1,0 +1,111 @@
+"""Opening the index: one SQL database, brought to the present schema, owner-only."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from pipelines.errors import ConfigurationError, MailoverError
+from pipelines.index.tables import index_info
+
+_BUSY_SECONDS = 60
+
+
+class Index:
+    """A handle on the index database; safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        """Open the database at an SQLAlchemy URL, creating or migrating it.
+
+        Raises ``ConfigurationError`` for a database that this version cannot serve and
+        ``MailoverError`` where it cannot be opened.
+        """
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            raise ConfigurationError(
+                f"storage.index: {parsed.get_backend_name()} is not supported by this version",
+                remedy="use sqlite:///<path>, such as sqlite:///mailover.db",
+            )
+        self._engine = _sqlite_engine(parsed)
+        try:
+            self.index_id = _prepare(self._engine)
+        except sa.exc.OperationalError as error:
+            raise MailoverError(
+                f"the index {parsed.database} cannot be opened: {error.orig}",
+                remedy="check storage.index, and that the file and its folder are yours to write",
+            ) from None
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A consistent view of the index."""
+        with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """One transaction: all of it or nothing."""
+        with (
+            self._engine.connect().execution_options(immediate=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._engine.dispose()
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    if url.database and url.database != ":memory:":
+        # SQLite gives -wal and -shm the mode of the database file.
+        os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # The driver's own transaction control begins late and deferred; SQLAlchemy's recipe is to do it here.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32768"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        immediate = connection.get_execution_options().get("immediate")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _prepare(engine: sa.Engine) -> str:
+    scripts = AlembicConfig()
+    scripts.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    head = ScriptDirectory.from_config(scripts).get_current_head()
+    with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current != head:
+            scripts.attributes["connection"] = connection
+            _upgrade(scripts, current)
+        index_id = connection.scalar(sa.select(index_info.c.index_id))
+        if index_id is None:
+            index_id = uuid.uuid4().hex
+            connection.execute(index_info.insert().values(index_id=index_id, created_at=datetime.now(UTC)))
+    return index_id
+
+
+def _upgrade(scripts: AlembicConfig, current: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(scripts).walk_revisions()}
+    if current is not None and current not in known:
+        raise ConfigurationError(
+            f"storage.index was written by a newer version of Mailover (schema {current})",
+            remedy="install that version, or point storage.index elsewhere",
+        )
+    command.upgrade(scripts, "head")

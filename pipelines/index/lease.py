@@ -1,0 +1,148 @@
+"""One writer per mailbox, across threads, processes and machines.
+
+The lease is a row; its epoch is a fencing token: a commit under an older epoch fails.
+"""
+
+import os
+import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipelines.clock import Clock
+from pipelines.errors import LeaseHeldError, LeaseLostError
+from pipelines.index.engine import Index
+from pipelines.index.tables import mailboxes
+
+HEARTBEAT_SECONDS = 20
+SILENCE = timedelta(minutes=2)
+"""After this long without a heartbeat a holder on another machine counts as dead."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to write one mailbox, as long as nobody else has taken it since."""
+
+    mailbox_id: int
+    address: str
+    epoch: int
+    commits: int
+    """Commits made to this mailbox so far; the next one carries this number."""
+
+
+@contextmanager
+def hold(index: Index, address: str, clock: Clock) -> Iterator[Lease]:
+    """Hold the mailbox's lease, with a heartbeat, for the length of the block.
+
+    Raises ``LeaseHeldError`` where a living run has it.
+    """
+    lease = _acquire(index, address, clock.now())
+    stopped = threading.Event()
+    heartbeat = threading.Thread(
+        target=_beat, args=(index, lease, clock, stopped), name=f"lease {address}", daemon=True
+    )
+    heartbeat.start()
+    try:
+        yield lease
+    finally:
+        stopped.set()
+        heartbeat.join()
+        with index.write() as connection:
+            connection.execute(_mine(lease).values(lease_holder=sa.null()))
+
+
+def renew(connection: sa.Connection, lease: Lease, now: datetime) -> None:
+    """Count one commit under the lease; the first statement of every commit.
+
+    Raises ``LeaseLostError`` when another run has taken the mailbox over, which rolls the commit back.
+    """
+    taken = connection.execute(
+        _mine(lease)
+        .where(mailboxes.c.commits == lease.commits)
+        .values(commits=lease.commits + 1, lease_at=now)
+    )
+    if taken.rowcount != 1:
+        raise LeaseLostError(
+            f"{lease.address}: another run took this mailbox over; nothing of this batch was kept",
+            remedy="none needed: the other run goes on from the last commit",
+        )
+
+
+def _mine(lease: Lease) -> sa.Update:
+    return (
+        sa.update(mailboxes)
+        .where(mailboxes.c.id == lease.mailbox_id)
+        .where(mailboxes.c.lease_epoch == lease.epoch)
+    )
+
+
+def _acquire(index: Index, address: str, now: datetime) -> Lease:
+    with index.write() as connection:
+        row = connection.execute(
+            sa.select(mailboxes).where(mailboxes.c.address == address).with_for_update()
+        ).one()
+        holder = row.lease_holder
+        if holder is not None and _alive(holder, row.lease_at, now):
+            raise LeaseHeldError(
+                f"{address}: being written by process {holder['pid']} on {holder['host']}; skipped"
+            )
+        lease = Lease(row.id, address, row.lease_epoch + 1, row.commits)
+        connection.execute(
+            sa.update(mailboxes)
+            .where(mailboxes.c.id == row.id)
+            .values(lease_holder=_this_process(), lease_epoch=lease.epoch, lease_at=now)
+        )
+    return lease
+
+
+def _beat(index: Index, lease: Lease, clock: Clock, stopped: threading.Event) -> None:
+    # A thread of its own: a long fetch or parse must not look like death.
+    while not stopped.wait(HEARTBEAT_SECONDS):
+        with index.write() as connection:
+            connection.execute(_mine(lease).values(lease_at=clock.now()))
+
+
+def _alive(holder: dict[str, Any], last_beat: datetime, now: datetime) -> bool:
+    if holder["machine"] == _machine():
+        return _started(holder["pid"]) == holder["started"]
+    return now - last_beat < SILENCE
+
+
+def _this_process() -> dict[str, Any]:
+    pid = os.getpid()
+    return {"host": platform.node(), "machine": _machine(), "pid": pid, "started": _started(pid)}
+
+
+@cache
+def _machine() -> str:
+    """Within one such value a process number means one process: host, boot and pid namespace."""
+    parts = [platform.node()]
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    if boot.exists() and namespace.exists():
+        parts += [boot.read_text().strip(), os.readlink(namespace)]
+    return " ".join(parts)
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, so that a reused number is not taken for it; None if it is not running."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it runs, under another user
+    if not Path("/proc/self/stat").exists():
+        return "running"
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rsplit(")", 1)[1].split()
+    return None if fields[0] == "Z" else fields[19]

@@ -1,0 +1,153 @@
+"""What the index already knows: the questions a round asks before it fetches anything."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from pipelines.index.tables import folders, messages, occurrences, quarantine, raws
+
+Item = TypeVar("Item")
+_IN_ONE_QUERY = 500
+"""SQLite before 3.32 refuses more than 999 parameters; some builds still do."""
+
+
+def chunks(items: Sequence[Item], size: int = _IN_ONE_QUERY) -> Iterator[Sequence[Item]]:
+    """The items in runs of at most ``size``."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def message_rows(connection: sa.Connection, mailbox_id: int, keys: Sequence[str]) -> dict[str, int]:
+    """Row ids of the messages the mailbox already has, by message key."""
+    found: dict[str, int] = {}
+    for some in chunks(keys):
+        rows = connection.execute(
+            sa.select(messages.c.message_key, messages.c.id).where(
+                messages.c.mailbox_id == mailbox_id, messages.c.message_key.in_(some)
+            )
+        )
+        found.update((key, row_id) for key, row_id in rows)
+    return found
+
+
+def known_raws(connection: sa.Connection, mailbox_id: int, digests: Sequence[str]) -> set[str]:
+    """Which of these bytes the mailbox already has."""
+    found: set[str] = set()
+    for some in chunks(digests):
+        found.update(
+            connection.scalars(
+                sa.select(raws.c.raw_sha256).where(
+                    raws.c.mailbox_id == mailbox_id, raws.c.raw_sha256.in_(some)
+                )
+            )
+        )
+    return found
+
+
+def known_occurrences(connection: sa.Connection, folder_id: int, native_ids: Sequence[str]) -> set[str]:
+    """Which of these native ids already stand for a message of the lake."""
+    found: set[str] = set()
+    for some in chunks(native_ids):
+        found.update(
+            connection.scalars(
+                sa.select(occurrences.c.native_id).where(
+                    occurrences.c.folder_id == folder_id, occurrences.c.native_id.in_(some)
+                )
+            )
+        )
+    return found
+
+
+def quarantined(connection: sa.Connection, folder_id: int, native_ids: Sequence[str]) -> set[str]:
+    """Which of these native ids are in quarantine."""
+    found: set[str] = set()
+    for some in chunks(native_ids):
+        found.update(
+            connection.scalars(
+                sa.select(quarantine.c.native_id).where(
+                    quarantine.c.folder_id == folder_id,
+                    quarantine.c.state == "open",
+                    quarantine.c.native_id.in_(some),
+                )
+            )
+        )
+    return found
+
+
+def has_messages(connection: sa.Connection, mailbox_id: int) -> bool:
+    """Whether the lake holds anything of the mailbox."""
+    return (
+        connection.scalar(sa.select(messages.c.id).where(messages.c.mailbox_id == mailbox_id).limit(1))
+        is not None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A message that a listing's identity may be about."""
+
+    row_id: int
+    received_at: datetime
+    received_by_server: bool
+    listed_sizes: frozenset[int]
+    """As this protocol listed them, in whatever folder."""
+
+
+def candidates(
+    connection: sa.Connection, mailbox_id: int, protocol: str, header_keys: Sequence[str]
+) -> dict[str, list[Candidate]]:
+    """The mailbox's messages with one of these header keys."""
+    found: dict[str, list[Candidate]] = {}
+    for some in chunks(header_keys):
+        rows = connection.execute(
+            sa.select(
+                messages.c.header_key, messages.c.id, messages.c.received_at, messages.c.received_by_server
+            ).where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
+        ).all()
+        sizes = _listed_sizes(connection, protocol, [row.id for row in rows])
+        for row in rows:
+            candidate = Candidate(
+                row.id, row.received_at, row.received_by_server, frozenset(sizes.get(row.id, ()))
+            )
+            found.setdefault(row.header_key, []).append(candidate)
+    return found
+
+
+def _listed_sizes(connection: sa.Connection, protocol: str, row_ids: Sequence[int]) -> dict[int, set[int]]:
+    found: dict[int, set[int]] = {}
+    for some in chunks(row_ids):
+        rows = connection.execute(
+            sa.select(occurrences.c.row_id, occurrences.c.listed_size)
+            .join(folders, folders.c.id == occurrences.c.folder_id)
+            .where(
+                occurrences.c.row_id.in_(some),
+                occurrences.c.listed_size.is_not(None),
+                folders.c.protocol == protocol,
+            )
+        )
+        for row_id, size in rows:
+            found.setdefault(row_id, set()).add(size)
+    return found
+
+
+def live_ids(connection: sa.Connection, folder_id: int) -> set[str]:
+    """Every native id that the folder is believed to hold, quarantine included."""
+    live = sa.select(occurrences.c.native_id).where(
+        occurrences.c.folder_id == folder_id, occurrences.c.removed_at.is_(None)
+    )
+    held = sa.select(quarantine.c.native_id).where(
+        quarantine.c.folder_id == folder_id, quarantine.c.state == "open"
+    )
+    return set(connection.scalars(sa.union(live, held)))
+
+
+def live_count(connection: sa.Connection, folder_id: int) -> int:
+    """How many messages the folder is believed to hold, quarantine included."""
+    live = sa.select(sa.func.count()).where(
+        occurrences.c.folder_id == folder_id, occurrences.c.removed_at.is_(None)
+    )
+    held = sa.select(sa.func.count()).where(quarantine.c.folder_id == folder_id, quarantine.c.state == "open")
+    return (connection.scalar(live) or 0) + (connection.scalar(held) or 0)
