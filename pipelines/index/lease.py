@@ -88,11 +88,9 @@ def _acquire(index: Index, address: str, now: datetime) -> Lease:
         row = connection.execute(
             sa.select(mailboxes).where(mailboxes.c.address == address).with_for_update()
         ).one()
-        holder = row.lease_holder
-        if holder is not None and _alive(holder, row.lease_at, now):
-            raise LeaseHeldError(
-                f"{address}: being written by process {holder['pid']} on {holder['host']}; skipped"
-            )
+        holder = holder_of(row, now)
+        if holder is not None:
+            raise LeaseHeldError(f"{address}: being written by {holder}; skipped")
         lease = Lease(row.id, address, row.lease_epoch + 1, row.commits)
         connection.execute(
             sa.update(mailboxes)
@@ -100,6 +98,14 @@ def _acquire(index: Index, address: str, now: datetime) -> Lease:
             .values(lease_holder=_this_process(), lease_epoch=lease.epoch, lease_at=now)
         )
     return lease
+
+
+def holder_of(row: sa.Row[Any], now: datetime) -> str | None:
+    """Who is writing the mailbox of this row of ``mailboxes``, if that process lives."""
+    holder = row.lease_holder
+    if holder is None or not _alive(holder, row.lease_at, now):
+        return None
+    return f"process {holder['pid']} on {holder['host']}"
 
 
 def _beat(index: Index, lease: Lease, clock: Clock, stopped: threading.Event) -> None:
@@ -111,7 +117,8 @@ def _beat(index: Index, lease: Lease, clock: Clock, stopped: threading.Event) ->
 
 def _alive(holder: dict[str, Any], last_beat: datetime, now: datetime) -> bool:
     if holder["machine"] == _machine():
-        return _started(holder["pid"]) == holder["started"]
+        started: str | None = holder["started"]
+        return _started(holder["pid"]) == started
     return now - last_beat < SILENCE
 
 
@@ -126,7 +133,7 @@ def _machine() -> str:
     parts = [platform.node()]
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     if boot.exists() and namespace.exists():
-        parts += [boot.read_text().strip(), os.readlink(namespace)]
+        parts += [boot.read_text().strip(), str(namespace.readlink())]
     return " ".join(parts)
 
 

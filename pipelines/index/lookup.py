@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from pipelines.index.tables import folders, messages, occurrences, quarantine, raws
+from pipelines.index.tables import data_files, folders, messages, occurrences, quarantine, raws
 
 Item = TypeVar("Item")
 _IN_ONE_QUERY = 500
@@ -33,31 +33,31 @@ def message_rows(connection: sa.Connection, mailbox_id: int, keys: Sequence[str]
     return found
 
 
-def known_raws(connection: sa.Connection, mailbox_id: int, digests: Sequence[str]) -> set[str]:
-    """Which of these bytes the mailbox already has."""
-    found: set[str] = set()
+def known_raws(connection: sa.Connection, mailbox_id: int, digests: Sequence[str]) -> dict[str, str]:
+    """Which of these bytes the mailbox already has: their message's key by digest."""
+    found: dict[str, str] = {}
     for some in chunks(digests):
-        found.update(
-            connection.scalars(
-                sa.select(raws.c.raw_sha256).where(
-                    raws.c.mailbox_id == mailbox_id, raws.c.raw_sha256.in_(some)
-                )
-            )
+        rows = connection.execute(
+            sa.select(raws.c.raw_sha256, messages.c.message_key)
+            .join(messages, messages.c.id == raws.c.row_id)
+            .where(raws.c.mailbox_id == mailbox_id, raws.c.raw_sha256.in_(some))
         )
+        found.update((digest, key) for digest, key in rows)
     return found
 
 
-def known_occurrences(connection: sa.Connection, folder_id: int, native_ids: Sequence[str]) -> set[str]:
-    """Which of these native ids already stand for a message of the lake."""
-    found: set[str] = set()
+def known_occurrences(
+    connection: sa.Connection, folder_id: int, native_ids: Sequence[str]
+) -> dict[str, bool]:
+    """Which of these native ids stand for a message of the lake, and whether they do still."""
+    found: dict[str, bool] = {}
     for some in chunks(native_ids):
-        found.update(
-            connection.scalars(
-                sa.select(occurrences.c.native_id).where(
-                    occurrences.c.folder_id == folder_id, occurrences.c.native_id.in_(some)
-                )
+        rows = connection.execute(
+            sa.select(occurrences.c.native_id, occurrences.c.removed_at).where(
+                occurrences.c.folder_id == folder_id, occurrences.c.native_id.in_(some)
             )
         )
+        found.update((native_id, removed_at is None) for native_id, removed_at in rows)
     return found
 
 
@@ -89,7 +89,7 @@ def has_messages(connection: sa.Connection, mailbox_id: int) -> bool:
 class Candidate:
     """A message that a listing's identity may be about."""
 
-    row_id: int
+    message_key: str
     received_at: datetime
     received_by_server: bool
     listed_sizes: frozenset[int]
@@ -104,13 +104,20 @@ def candidates(
     for some in chunks(header_keys):
         rows = connection.execute(
             sa.select(
-                messages.c.header_key, messages.c.id, messages.c.received_at, messages.c.received_by_server
+                messages.c.header_key,
+                messages.c.id,
+                messages.c.message_key,
+                messages.c.received_at,
+                messages.c.received_by_server,
             ).where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
         ).all()
         sizes = _listed_sizes(connection, protocol, [row.id for row in rows])
         for row in rows:
             candidate = Candidate(
-                row.id, row.received_at, row.received_by_server, frozenset(sizes.get(row.id, ()))
+                row.message_key,
+                row.received_at,
+                row.received_by_server,
+                frozenset(sizes.get(row.id, ())),
             )
             found.setdefault(row.header_key, []).append(candidate)
     return found
@@ -151,3 +158,25 @@ def live_count(connection: sa.Connection, folder_id: int) -> int:
     )
     held = sa.select(sa.func.count()).where(quarantine.c.folder_id == folder_id, quarantine.c.state == "open")
     return (connection.scalar(live) or 0) + (connection.scalar(held) or 0)
+
+
+def due_for_retry(connection: sa.Connection, folder_id: int, now: datetime) -> Sequence[sa.Row[Any]]:
+    """Quarantine entries of the folder whose next attempt is due."""
+    return connection.execute(
+        sa.select(quarantine).where(
+            quarantine.c.folder_id == folder_id,
+            quarantine.c.state == "open",
+            quarantine.c.next_at <= now,
+        )
+    ).all()
+
+
+def file_paths(connection: sa.Connection, mailbox_id: int, dataset: str) -> set[str]:
+    """Paths of the mailbox's files of one dataset."""
+    return set(
+        connection.scalars(
+            sa.select(data_files.c.path).where(
+                data_files.c.mailbox_id == mailbox_id, data_files.c.dataset == dataset
+            )
+        )
+    )

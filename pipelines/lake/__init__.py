@@ -1,6 +1,6 @@
 """The lake: every message once, as Parquet, in a folder or an object store."""
 
 from pipelines.lake.rows import MessageRow, RawRow
-from pipelines.lake.storage import DataFile, Dataset, Lake
+from pipelines.lake.storage import DataFile, Dataset, Lake, partition
 
-__all__ = ["DataFile", "Dataset", "Lake", "MessageRow", "RawRow"]
+__all__ = ["DataFile", "Dataset", "Lake", "MessageRow", "RawRow", "partition"]

@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from pipelines.lake.rows import MessageRow, RawRow
-from pipelines.mime.record import NORMALISER_VERSION, Address
+from pipelines.mime.record import (
+    NORMALISER_VERSION,
+    Address,
+    Attachment,
+    BounceRecipient,
+    Meeting,
+    Record,
+)
 
 SCHEMA_VERSION = 1
 """Raised when a column of either dataset changes name or type."""
@@ -38,6 +45,22 @@ BOUNCE = pa.struct(
 MEETING = pa.struct([("method", pa.string()), ("uid", pa.string()), ("summary", pa.string())])
 
 _VERSION = {b"mailover.schema": str(SCHEMA_VERSION).encode()}
+_WORD_LISTS = ("in_reply_to", "references", "authentication_results", "defects")
+_PLAIN_FIELDS = (
+    "message_key",
+    "header_key",
+    "message_id",
+    "subject",
+    "sent_at",
+    "thread_id",
+    "text",
+    "html",
+    "headers",
+    "list_id",
+    "auto_submitted",
+    "raw_sha256",
+    "size",
+)
 
 Row = TypeVar("Row")
 Columns = dict[str, tuple[pa.DataType, Callable[[Row], Any]]]
@@ -45,6 +68,10 @@ Columns = dict[str, tuple[pa.DataType, Callable[[Row], Any]]]
 
 def _addresses(addresses: Sequence[Address]) -> list[dict[str, str]]:
     return [{"name": each.name, "address": each.address} for each in addresses]
+
+
+def _read_addresses(values: Sequence[dict[str, str]]) -> tuple[Address, ...]:
+    return tuple(Address(**each) for each in values)
 
 
 RAW_COLUMNS: Columns[RawRow] = {
@@ -127,6 +154,27 @@ def _table(rows: Sequence[Row], columns: Columns[Row], schema: pa.Schema) -> pa.
 def raw_table(rows: Sequence[RawRow]) -> pa.Table:
     """The ``raw`` dataset's table for these rows."""
     return _table(rows, RAW_COLUMNS, RAW_SCHEMA)
+
+
+def message_row(values: dict[str, Any]) -> MessageRow:
+    """A row of ``messages`` as the pipelines know it, from what a reader of the dataset gets."""
+    return MessageRow(
+        record=Record(
+            **{name: values[name] for name in _PLAIN_FIELDS},
+            **{name: _read_addresses(values[name]) for name in ("sender", "reply_to", "to", "cc", "bcc")},
+            **{name: tuple(values[name]) for name in _WORD_LISTS},
+            from_=_read_addresses(values["from"]),
+            attachments=tuple(Attachment(**each) for each in values["attachments"]),
+            bounce=tuple(BounceRecipient(**each) for each in values["bounce"]),
+            meeting=values["meeting"] and Meeting(**values["meeting"]),
+        ),
+        folders=values["folders"],
+        flags=values["flags"],
+        received_at=values["received_at"],
+        protocol=values["protocol"],
+        fetched_at=values["fetched_at"],
+        fidelity=values["fidelity"],
+    )
 
 
 def messages_table(rows: Sequence[MessageRow]) -> pa.Table:

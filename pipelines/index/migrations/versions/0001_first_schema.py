@@ -15,7 +15,8 @@ def upgrade() -> None:
     # Contentless: the words are indexed, the text itself stays in the lake.
     op.execute(
         "CREATE VIRTUAL TABLE message_text USING fts5("
-        "subject, people, attachments, body, content='', tokenize='unicode61 remove_diacritics 2')"
+        "subject, sender, recipients, attachments, body, content='', "
+        "tokenize='unicode61 remove_diacritics 2')"
     )
 
 

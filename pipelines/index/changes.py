@@ -1,0 +1,115 @@
+"""What one commit makes true: the values that ``pipelines.index.commit`` writes."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from pipelines.lake import DataFile, MessageRow
+
+
+class Evidence(StrEnum):
+    """Why an occurrence is taken for its message."""
+
+    BYTES = "bytes"
+    """These very bytes are in the lake."""
+    KEY = "key"
+    """Other bytes, the same message key; both are kept."""
+    LISTING = "listing"
+    """Recognised in a fresh listing by identity, time and size; nothing was downloaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message the mailbox did not have, and the file its row stands in."""
+
+    row: MessageRow
+    received_by_server: bool
+    file: str
+    text: str
+    """What a person would read of it, for the full-text index."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRaw:
+    """Bytes the mailbox did not have."""
+
+    raw_sha256: str
+    message_key: str
+    size: int
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An id as a folder's listing showed it."""
+
+    folder_id: int
+    native_id: str
+    size: int | None
+    received_at: datetime | None
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewOccurrence:
+    """A listed id that stands for a message of the lake."""
+
+    listed: Listed
+    message_key: str
+    raw_sha256: str | None
+    """The bytes that came under this id; None where nothing was downloaded."""
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A listed id whose message could not be had or read."""
+
+    listed: Listed
+    reason: str
+    detail: str
+    fallback_sha256: str | None = None
+
+
+@dataclass(slots=True)
+class RoundAccount:
+    """One walk of one folder: every id it listed ends in exactly one of the four counts."""
+
+    folder_id: int
+    path: str
+    started_at: datetime
+    listed: int = 0
+    stored: int = 0
+    known: int = 0
+    quarantined: int = 0
+    gone: int = 0
+    bytes: int = 0
+    server_count: int | None = None
+    lake_count: int | None = None
+    notes: list[str] = field(default_factory=list)
+    closed_at: datetime | None = None
+    round_id: int | None = None
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every listed id has its outcome."""
+        return self.listed == self.stored + self.known + self.quarantined + self.gone
+
+
+@dataclass(slots=True)
+class Changes:
+    """The contents of one commit."""
+
+    files: list[DataFile] = field(default_factory=list)
+    messages: list[NewMessage] = field(default_factory=list)
+    raws: list[NewRaw] = field(default_factory=list)
+    occurrences: list[NewOccurrence] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    gone: list[Listed] = field(default_factory=list)
+    """Listed, and no longer there when asked for."""
+    revived: dict[int, set[str]] = field(default_factory=dict)
+    """Native ids by folder that were taken for removed and are listed again."""
+    ended: dict[int, set[str]] = field(default_factory=dict)
+    """Native ids by folder that the server does not list any more."""
+    rounds: list[RoundAccount] = field(default_factory=list)
+    cursors: dict[int, str] = field(default_factory=dict)

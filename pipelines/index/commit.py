@@ -1,0 +1,278 @@
+"""The one SQL transaction that makes a batch exist: rows, account and cursor together."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from pipelines.index import fulltext
+from pipelines.index.changes import Changes, Listed, NewMessage, NewOccurrence, Quarantined, RoundAccount
+from pipelines.index.engine import Index
+from pipelines.index.lease import Lease, renew
+from pipelines.index.lookup import chunks, message_rows
+from pipelines.index.tables import (
+    attachments,
+    data_files,
+    folders,
+    messages,
+    occurrences,
+    quarantine,
+    raws,
+    rounds,
+)
+from pipelines.lake import DataFile
+from pipelines.mime import NORMALISER_VERSION
+
+_FIRST_RETRY = timedelta(minutes=5)
+_LAST_RETRY = timedelta(days=1)
+
+
+def commit(index: Index, lease: Lease, changes: Changes, now: datetime) -> None:
+    """Make ``changes`` true, or none of them.
+
+    Raises ``LeaseLostError`` when another run has taken the mailbox over since.
+    """
+    with index.write() as connection:
+        renew(connection, lease, now)
+        _write(connection, lease.mailbox_id, changes, now)
+    lease.commits += 1
+
+
+def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: datetime) -> None:
+    file_ids = insert_files(connection, mailbox_id, changes.files)
+    row_ids = insert_messages(connection, mailbox_id, changes.messages, file_ids)
+    older = {each.message_key for each in changes.occurrences} | {each.message_key for each in changes.raws}
+    row_ids |= message_rows(connection, mailbox_id, list(older - row_ids.keys()))
+    _insert_many(
+        connection,
+        raws,
+        (
+            {
+                "mailbox_id": mailbox_id,
+                "raw_sha256": each.raw_sha256,
+                "row_id": row_ids[each.message_key],
+                "size": each.size,
+                "file_id": file_ids[each.file],
+            }
+            for each in changes.raws
+        ),
+    )
+    _insert_occurrences(connection, mailbox_id, changes.occurrences, row_ids, now)
+    _settle(connection, [each.listed for each in changes.occurrences], "resolved", now)
+    _settle(connection, changes.gone, "gone", now)
+    for failed in changes.quarantined:
+        _quarantine(connection, mailbox_id, failed, now)
+    # Reported removed and listed again: it was never gone (an immutable id moved A→B→A does this).
+    _mark(connection, changes.revived, None)
+    _mark(connection, changes.ended, now)
+    for folder_id, native_ids in changes.ended.items():
+        _settle(connection, [Listed(folder_id, each, None, None, ()) for each in native_ids], "gone", now)
+    for account in changes.rounds:
+        _record_round(connection, mailbox_id, account)
+    for folder_id, cursor in changes.cursors.items():
+        connection.execute(
+            sa.update(folders).where(folders.c.id == folder_id).values(cursor=cursor, cursor_at=now)
+        )
+
+
+def insert_files(connection: sa.Connection, mailbox_id: int, files: Iterable[DataFile]) -> dict[str, int]:
+    """Name files of the lake in the index; their row ids by path."""
+    found: dict[str, int] = {}
+    for file in files:
+        row_id = connection.scalar(
+            data_files.insert()
+            .values(
+                mailbox_id=mailbox_id, dataset=file.dataset, path=file.path, rows=file.rows, size=file.size
+            )
+            .returning(data_files.c.id)
+        )
+        assert row_id is not None
+        found[file.path] = row_id
+    return found
+
+
+def insert_messages(
+    connection: sa.Connection, mailbox_id: int, new: list[NewMessage], file_ids: dict[str, int]
+) -> dict[str, int]:
+    """Insert the messages with their text and attachments; their row ids by message key."""
+    if not new:
+        return {}
+    first_text = fulltext.next_id(connection)
+    inserted = connection.execute(
+        messages.insert().returning(messages.c.message_key, messages.c.id),
+        [
+            {
+                "mailbox_id": mailbox_id,
+                "file_id": file_ids[each.file],
+                "text_id": first_text + offset,
+                **message_columns(each),
+            }
+            for offset, each in enumerate(new)
+        ],
+    )
+    row_ids: dict[str, int] = dict(inserted.tuples())
+    fulltext.insert(connection, first_text, new)
+    insert_attachments(connection, new, row_ids)
+    return row_ids
+
+
+def insert_attachments(connection: sa.Connection, new: list[NewMessage], row_ids: dict[str, int]) -> None:
+    """Insert the messages' attachments under their rows."""
+    _insert_many(
+        connection,
+        attachments,
+        (
+            {
+                "row_id": row_ids[each.row.record.message_key],
+                "name": attachment.name,
+                "media_type": attachment.media_type,
+                "size": attachment.size,
+                "sha256": attachment.sha256,
+                "inline": attachment.inline,
+            }
+            for each in new
+            for attachment in each.row.record.attachments
+        ),
+    )
+
+
+def message_columns(message: NewMessage) -> dict[str, Any]:
+    """What the index keeps of a message beside the full text."""
+    record = message.row.record
+    first = (record.from_ or record.sender or (None,))[0]
+    return {
+        "message_key": record.message_key,
+        "header_key": record.header_key,
+        "message_id": record.message_id,
+        "thread_id": record.thread_id,
+        "subject": record.subject,
+        "sender_name": first.name if first else "",
+        "sender_address": first.address.lower() if first else "",
+        "recipients": fulltext.people([*record.to, *record.cc, *record.bcc]),
+        "sent_at": record.sent_at,
+        "received_at": message.row.received_at,
+        "received_by_server": message.received_by_server,
+        "size": record.size,
+        "attachment_count": sum(not each.inline for each in record.attachments),
+        "raw_sha256": record.raw_sha256,
+        "normaliser_version": NORMALISER_VERSION,
+    }
+
+
+def _insert_many(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
+    values = list(rows)
+    if values:
+        connection.execute(table.insert(), values)
+
+
+def _insert_occurrences(
+    connection: sa.Connection,
+    mailbox_id: int,
+    new: list[NewOccurrence],
+    row_ids: dict[str, int],
+    now: datetime,
+) -> None:
+    if not new:
+        return
+    connection.execute(
+        occurrences.insert(),
+        [
+            {
+                "mailbox_id": mailbox_id,
+                **_listed_columns(each.listed),
+                "row_id": row_ids[each.message_key],
+                "raw_sha256": each.raw_sha256,
+                "evidence": each.evidence,
+                "first_seen_at": now,
+            }
+            for each in new
+        ],
+    )
+
+
+def _listed_columns(listed: Listed) -> dict[str, Any]:
+    return {
+        "folder_id": listed.folder_id,
+        "native_id": listed.native_id,
+        "listed_size": listed.size,
+        "received_at": listed.received_at,
+        "flags": " ".join(listed.flags),
+    }
+
+
+def _by_folder(entries: Iterable[Listed]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for each in entries:
+        found.setdefault(each.folder_id, []).append(each.native_id)
+    return found
+
+
+def _settle(connection: sa.Connection, entries: Iterable[Listed], state: str, now: datetime) -> None:
+    for folder_id, native_ids in _by_folder(entries).items():
+        for some in chunks(native_ids):
+            connection.execute(
+                sa.update(quarantine)
+                .where(
+                    quarantine.c.folder_id == folder_id,
+                    quarantine.c.state == "open",
+                    quarantine.c.native_id.in_(some),
+                )
+                .values(state=state, last_at=now)
+            )
+
+
+def _quarantine(connection: sa.Connection, mailbox_id: int, failed: Quarantined, now: datetime) -> None:
+    held = sa.select(quarantine.c.attempts).where(
+        quarantine.c.folder_id == failed.listed.folder_id,
+        quarantine.c.native_id == failed.listed.native_id,
+    )
+    attempts = (connection.scalar(held) or 0) + 1
+    now_known = {
+        "reason": failed.reason,
+        "detail": failed.detail,
+        "state": "open",
+        "attempts": attempts,
+        "fallback_sha256": failed.fallback_sha256,
+        "last_at": now,
+        "next_at": now + min(_FIRST_RETRY * 2 ** min(attempts - 1, 10), _LAST_RETRY),
+    }
+    connection.execute(
+        insert(quarantine)
+        .values(mailbox_id=mailbox_id, **_listed_columns(failed.listed), first_at=now, **now_known)
+        .on_conflict_do_update(index_elements=["folder_id", "native_id"], set_=now_known)
+    )
+
+
+def _mark(connection: sa.Connection, ids: dict[int, set[str]], removed_at: datetime | None) -> None:
+    for folder_id, native_ids in ids.items():
+        for some in chunks(sorted(native_ids)):
+            connection.execute(
+                sa.update(occurrences)
+                .where(occurrences.c.folder_id == folder_id, occurrences.c.native_id.in_(some))
+                .values(removed_at=removed_at)
+            )
+
+
+def _record_round(connection: sa.Connection, mailbox_id: int, account: RoundAccount) -> None:
+    values = {
+        "closed_at": account.closed_at,
+        "listed": account.listed,
+        "stored": account.stored,
+        "known": account.known,
+        "quarantined": account.quarantined,
+        "gone": account.gone,
+        "bytes": account.bytes,
+        "server_count": account.server_count,
+        "lake_count": account.lake_count,
+        "note": "; ".join(account.notes) or None,
+    }
+    if account.round_id is not None:
+        connection.execute(sa.update(rounds).where(rounds.c.id == account.round_id).values(values))
+        return
+    account.round_id = connection.scalar(
+        rounds.insert()
+        .values(mailbox_id=mailbox_id, folder_id=account.folder_id, started_at=account.started_at, **values)
+        .returning(rounds.c.id)
+    )

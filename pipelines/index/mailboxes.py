@@ -1,0 +1,95 @@
+"""Mailboxes and their folders, as rows."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from pipelines.index.engine import Index
+from pipelines.index.lease import Lease, renew
+from pipelines.index.lookup import chunks
+from pipelines.index.tables import folders, mailboxes, occurrences, quarantine
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRow:
+    """A folder as the index keeps it."""
+
+    folder_id: int
+    cursor: str | None
+
+
+def add_mailboxes(index: Index, phases: Iterable[tuple[str, str]]) -> None:
+    """Make sure each address has its row; a new one starts in the phase beside it."""
+    rows = [{"address": address, "phase": phase} for address, phase in phases]
+    with index.write() as connection:
+        connection.execute(insert(mailboxes).on_conflict_do_nothing(index_elements=["address"]), rows)
+
+
+def phase_of(index: Index, address: str) -> str:
+    """The mailbox's phase: ``legacy``, ``shadow`` or ``graph``."""
+    with index.read() as connection:
+        return connection.execute(
+            sa.select(mailboxes.c.phase).where(mailboxes.c.address == address)
+        ).scalar_one()
+
+
+def record_folders(
+    index: Index,
+    lease: Lease,
+    protocol: str,
+    seen: Sequence[tuple[str, str, str, str | None]],
+    now: datetime,
+) -> dict[str, FolderRow]:
+    """Bring the folder rows of one protocol in step with its listing; rows by native name.
+
+    ``seen``: native name, path, role, why it is skipped or None. A folder that is no
+    longer listed ends its occurrences; its row and their messages stay.
+    """
+    with index.write() as connection:
+        renew(connection, lease, now)
+        for native, path, role, skipped in seen:
+            current = {"path": path, "role": role, "skipped": skipped, "seen_at": now}
+            connection.execute(
+                insert(folders)
+                .values(mailbox_id=lease.mailbox_id, protocol=protocol, native=native, **current)
+                .on_conflict_do_update(index_elements=["mailbox_id", "protocol", "native"], set_=current)
+            )
+        rows = connection.execute(
+            sa.select(folders).where(folders.c.mailbox_id == lease.mailbox_id, folders.c.protocol == protocol)
+        ).all()
+        listed = {native for native, *_ in seen}
+        _end_vanished(connection, [row.id for row in rows if row.native not in listed], now)
+    lease.commits += 1
+    return {row.native: FolderRow(row.id, row.cursor) for row in rows if row.native in listed}
+
+
+def _end_vanished(connection: sa.Connection, vanished: Sequence[int], now: datetime) -> None:
+    for some in chunks(vanished):
+        connection.execute(
+            sa.update(occurrences)
+            .where(occurrences.c.folder_id.in_(some), occurrences.c.removed_at.is_(None))
+            .values(removed_at=now)
+        )
+        connection.execute(
+            sa.update(quarantine)
+            .where(quarantine.c.folder_id.in_(some), quarantine.c.state == "open")
+            .values(state="gone", last_at=now)
+        )
+        # A folder of that name that comes back is another folder, or this one with changes missed.
+        connection.execute(sa.update(folders).where(folders.c.id.in_(some)).values(cursor=None))
+
+
+def record_pass(index: Index, lease: Lease, error: str | None, now: datetime) -> None:
+    """Note how the mailbox's pass ended: with nothing left undone, or with ``error``."""
+    outcome: dict[str, object] = (
+        {"last_pass_at": now, "last_error": None}
+        if error is None
+        else {"last_error": error, "last_error_at": now}
+    )
+    with index.write() as connection:
+        renew(connection, lease, now)
+        connection.execute(sa.update(mailboxes).where(mailboxes.c.id == lease.mailbox_id).values(outcome))
+    lease.commits += 1

@@ -1,0 +1,97 @@
+"""Where each mailbox stands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipelines.index.engine import Index
+from pipelines.index.lease import holder_of
+from pipelines.index.tables import folders, mailboxes, messages, occurrences, quarantine, raws, rounds
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStatus:
+    """One mailbox: what the lake holds of it and how fresh that is."""
+
+    address: str
+    phase: str
+    last_round: datetime | None
+    """When the newest round of any folder was closed."""
+    last_pass: datetime | None
+    """When every folder was last read to the end with nothing left undone."""
+    lag: float | None
+    """Seconds since ``last_pass``; None before the first."""
+    messages: int
+    occurrences: int
+    raw_bytes: int
+    folders: int
+    skipped_folders: dict[str, str]
+    """Folders outside ingestion, and why."""
+    quarantine: int
+    last_error: str | None
+    writer: str | None
+    """The process that is writing it now."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as ``--json`` prints it."""
+        return {
+            "address": self.address,
+            "phase": self.phase,
+            "last_round": self.last_round and self.last_round.isoformat(),
+            "last_pass": self.last_pass and self.last_pass.isoformat(),
+            "lag": self.lag,
+            "counts": {
+                "messages": self.messages,
+                "occurrences": self.occurrences,
+                "raw_bytes": self.raw_bytes,
+                "folders": self.folders,
+            },
+            "skipped_folders": self.skipped_folders,
+            "quarantine": self.quarantine,
+            "last_error": self.last_error,
+            "writer": self.writer,
+        }
+
+
+def status(index: Index, addresses: Sequence[str], now: datetime) -> list[MailboxStatus]:
+    """The mailboxes' status, in the order asked for."""
+    with index.read() as connection:
+        rows = {row.address: row for row in connection.execute(sa.select(mailboxes))}
+        ids = [rows[address].id for address in addresses]
+        counted = {
+            "messages": _grouped(connection, sa.func.count(), messages),
+            "occurrences": _grouped(
+                connection, sa.func.count(), occurrences, occurrences.c.removed_at.is_(None)
+            ),
+            "raw_bytes": _grouped(connection, sa.func.sum(raws.c.size), raws),
+            "folders": _grouped(connection, sa.func.count(), folders, folders.c.skipped.is_(None)),
+            "quarantine": _grouped(connection, sa.func.count(), quarantine, quarantine.c.state == "open"),
+        }
+        last_rounds = _grouped(connection, sa.func.max(rounds.c.closed_at), rounds)
+        skipped: dict[int, dict[str, str]] = {}
+        for row in connection.execute(sa.select(folders).where(folders.c.skipped.is_not(None))):
+            skipped.setdefault(row.mailbox_id, {})[row.path] = row.skipped
+    return [
+        MailboxStatus(
+            address=address,
+            phase=rows[address].phase,
+            last_round=last_rounds.get(row_id),
+            last_pass=rows[address].last_pass_at,
+            lag=(now - rows[address].last_pass_at).total_seconds() if rows[address].last_pass_at else None,
+            skipped_folders=skipped.get(row_id, {}),
+            last_error=rows[address].last_error,
+            writer=holder_of(rows[address], now),
+            **{name: int(values.get(row_id) or 0) for name, values in counted.items()},
+        )
+        for address, row_id in zip(addresses, ids, strict=True)
+    ]
+
+
+def _grouped(
+    connection: sa.Connection, value: sa.ColumnElement[Any], table: sa.Table, *where: sa.ColumnElement[bool]
+) -> dict[int, Any]:
+    query = sa.select(table.c.mailbox_id, value).where(*where).group_by(table.c.mailbox_id)
+    return dict(connection.execute(query).tuples())

@@ -1,0 +1,253 @@
+"""What a mailbox's pass has read and not yet written: bounded in bytes and in messages."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import pyarrow as pa
+
+from pipelines.clock import Clock
+from pipelines.index.changes import (
+    Changes,
+    Evidence,
+    Listed,
+    NewMessage,
+    NewOccurrence,
+    NewRaw,
+    Quarantined,
+    RoundAccount,
+)
+from pipelines.index.commit import commit
+from pipelines.index.engine import Index
+from pipelines.index.lease import Lease
+from pipelines.index.lookup import known_raws, message_rows
+from pipelines.lake import Dataset, Lake, MessageRow, RawRow
+from pipelines.lake.schema import messages_table, raw_table
+from pipelines.mime import Record, normalise, plain_text
+from pipelines.sources import Entry, Fetched, FetchFailed
+
+MAX_MESSAGES = 2_000
+"""Small mail costs more per message than per byte: rows, records and SQL parameters."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    account: RoundAccount
+    protocol: str
+    entry: Entry
+    mime: bytes
+    record: Record
+    received_at: datetime
+    fetched_at: datetime
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a pass has brought into the lake."""
+
+    messages: int = 0
+    raws: int = 0
+    bytes: int = 0
+    files: int = 0
+    downloads: int = 0
+
+
+class Batch:
+    """Collects outcomes of one mailbox and writes them: Parquet first, then one transaction."""
+
+    def __init__(self, lake: Lake, index: Index, lease: Lease, clock: Clock, batch_bytes: int) -> None:
+        self._lake, self._index, self._clock = lake, index, clock
+        self.lease = lease
+        self.totals = Totals()
+        self.broken = False
+        """A write failed: what was collected is neither written nor forgotten, so nothing can follow it."""
+        self._budget = batch_bytes
+        self._clear()
+
+    def _clear(self) -> None:
+        self._read: list[_Read] = []
+        self._bytes = 0
+        self._changes = Changes()
+        self._accounts: dict[int, RoundAccount] = {}
+        self._pending: set[tuple[int, str]] = set()
+
+    def pending(self, account: RoundAccount, native_id: str) -> bool:
+        """Whether this id already has its outcome in what is not yet written."""
+        return (account.folder_id, native_id) in self._pending
+
+    def expect(self, account: RoundAccount, count: int) -> None:
+        """Take ``count`` more listed ids into the account."""
+        self._accounts[account.folder_id] = account
+        account.listed += count
+
+    def store(self, account: RoundAccount, protocol: str, fetched: Fetched) -> None:
+        """A message came; written at once if the batch is full with it."""
+        entry, now = fetched.entry, self._clock.now()
+        try:
+            record = normalise(fetched.mime)
+        except Exception as error:  # noqa: BLE001 - one poison message must not stop its folder
+            detail = f"the normaliser failed with {type(error).__name__}; its bytes are kept"
+            self.fail(account, FetchFailed(entry, "unreadable", detail, fallback=fetched.mime))
+            return
+        received_at = entry.received_at or record.sent_at or now
+        self._read.append(_Read(account, protocol, entry, fetched.mime, record, received_at, now))
+        self._pending.add((account.folder_id, entry.native_id))
+        self._bytes += len(fetched.mime)
+        account.stored += 1
+        account.bytes += len(fetched.mime)
+        if self._bytes >= self._budget or len(self._read) >= MAX_MESSAGES:
+            self.flush()
+
+    def know(self, account: RoundAccount, live: dict[str, bool]) -> None:
+        """Ids that stand for messages of the lake; False marks those that were taken for removed."""
+        account.known += len(live)
+        revived = {native_id for native_id, is_live in live.items() if not is_live}
+        if revived:
+            self._changes.revived.setdefault(account.folder_id, set()).update(revived)
+
+    def link(self, account: RoundAccount, entry: Entry, message_key: str) -> None:
+        """An id whose message was recognised from the listing."""
+        account.known += 1
+        self._pending.add((account.folder_id, entry.native_id))
+        self._changes.occurrences.append(
+            NewOccurrence(_listed(account, entry), message_key, None, Evidence.LISTING)
+        )
+
+    def fail(self, account: RoundAccount, failed: FetchFailed) -> None:
+        """A listed message that could not be had: quarantined, or gone since it was listed."""
+        self._pending.add((account.folder_id, failed.entry.native_id))
+        listed = _listed(account, failed.entry)
+        if failed.gone:
+            account.gone += 1
+            self._changes.gone.append(listed)
+            return
+        account.quarantined += 1
+        digest = None
+        if failed.fallback is not None:
+            digest = hashlib.sha256(failed.fallback).hexdigest()
+            self._lake.keep_fallback(self.lease.address, digest, failed.fallback)
+        self._changes.quarantined.append(Quarantined(listed, failed.reason, failed.detail, digest))
+
+    def end(self, account: RoundAccount, native_ids: set[str]) -> None:
+        """Ids that the server does not list any more."""
+        self._accounts[account.folder_id] = account
+        self._changes.ended.setdefault(account.folder_id, set()).update(native_ids)
+
+    def move_cursor(self, account: RoundAccount, cursor: str) -> None:
+        """Every id up to ``cursor`` has its outcome, here or in an earlier commit."""
+        self._accounts[account.folder_id] = account
+        self._changes.cursors[account.folder_id] = cursor
+
+    def flush(self) -> None:
+        """Write everything collected so far; nothing of it exists before, all of it after."""
+        if not self._accounts:
+            return
+        self._changes.rounds = list(self._accounts.values())
+        self.broken = True
+        self._sort_out()
+        commit(self._index, self.lease, self._changes, self._clock.now())
+        self.broken = False
+        self.totals.messages += len(self._changes.messages)
+        self.totals.raws += len(self._changes.raws)
+        self.totals.files += len(self._changes.files)
+        self.totals.bytes += sum(file.size for file in self._changes.files)
+        self.totals.downloads += len(self._read)
+        self._clear()
+
+    def _sort_out(self) -> None:
+        """Tell new from known and publish the files of what is new."""
+        with self._index.read() as connection:
+            raws = known_raws(
+                connection, self.lease.mailbox_id, [read.record.raw_sha256 for read in self._read]
+            )
+            keys = set(
+                message_rows(
+                    connection, self.lease.mailbox_id, [read.record.message_key for read in self._read]
+                )
+            )
+        new_raws: list[_Read] = []
+        new_messages: dict[str, list[_Read]] = {}
+        for read in self._read:
+            digest = read.record.raw_sha256
+            key = raws.get(digest, read.record.message_key)
+            # Bytes known under the key of an older normaliser stay with that message.
+            evidence = Evidence.KEY if digest not in raws and key in keys else Evidence.BYTES
+            if digest not in raws:
+                raws[digest] = key
+                new_raws.append(read)
+            if key not in keys:
+                keys.add(key)
+                new_messages[key] = []
+            if key in new_messages:
+                new_messages[key].append(read)
+            self._changes.occurrences.append(
+                NewOccurrence(_listed(read.account, read.entry), key, digest, evidence)
+            )
+        self._publish_raws(new_raws)
+        self._publish_messages(list(new_messages.values()))
+
+    def _publish_raws(self, new: list[_Read]) -> None:
+        for year, some in _by_year(new, lambda read: read.received_at).items():
+            rows = [_raw_row(read) for read in some]
+            path = self._publish(Dataset.RAW, year, raw_table(rows))
+            self._changes.raws += [
+                NewRaw(row.raw_sha256, row.message_key, len(row.mime), path) for row in rows
+            ]
+
+    def _publish_messages(self, new: list[list[_Read]]) -> None:
+        for year, some in _by_year(new, lambda reads: reads[0].received_at).items():
+            rows = [_message_row(reads) for reads in some]
+            path = self._publish(Dataset.MESSAGES, year, messages_table(rows))
+            self._changes.messages += [
+                NewMessage(row, reads[0].entry.received_at is not None, path, plain_text(row.record))
+                for row, reads in zip(rows, some, strict=True)
+            ]
+
+    def _publish(self, dataset: Dataset, year: int, table: pa.Table) -> str:
+        stem = f"{self._index.index_id[:8]}-{self.lease.epoch}-{self.lease.commits + 1}"
+        file = self._lake.publish(dataset, self.lease.address, year, stem, table)
+        self._changes.files.append(file)
+        return file.path
+
+
+def _listed(account: RoundAccount, entry: Entry) -> Listed:
+    return Listed(account.folder_id, entry.native_id, entry.size, entry.received_at, entry.flags)
+
+
+def _by_year(items: Sequence[Item], moment: Callable[[Item], datetime]) -> dict[int, list[Item]]:
+    found: dict[int, list[Item]] = {}
+    for item in items:
+        found.setdefault(moment(item).year, []).append(item)
+    return found
+
+
+def _raw_row(read: _Read) -> RawRow:
+    return RawRow(
+        raw_sha256=read.record.raw_sha256,
+        mime=read.mime,
+        message_key=read.record.message_key,
+        protocol=read.protocol,
+        folder=read.account.path,
+        native_id=read.entry.native_id,
+        listed_size=read.entry.size,
+        received_at=read.received_at,
+        received_by_server=read.entry.received_at is not None,
+        flags=read.entry.flags,
+        fetched_at=read.fetched_at,
+    )
+
+
+def _message_row(reads: Sequence[_Read]) -> MessageRow:
+    first = reads[0]
+    return MessageRow(
+        record=first.record,
+        folders=list(dict.fromkeys(read.account.path for read in reads)),
+        flags=first.entry.flags,
+        received_at=first.received_at,
+        protocol=first.protocol,
+        fetched_at=first.fetched_at,
+    )

@@ -1,0 +1,80 @@
+"""Lake and index belong together: orphans are swept, and nothing else ever is.
+
+A file that no transaction names is an orphan only if this very index was about to write
+it: its name carries the index's id, the lease's epoch and the commit's number. What
+cannot be accounted for stops ingestion before anything is touched.
+"""
+
+import re
+
+from pipelines.errors import LakeMismatchError
+from pipelines.index.engine import Index
+from pipelines.index.lease import Lease
+from pipelines.index.lookup import file_paths
+from pipelines.lake import Dataset, Lake, partition
+
+_STEM = re.compile(r"/([0-9a-f]{8})-(\d+)-(\d+)\.parquet$")
+_REMEDY = "run `mailover verify`: it rebuilds the index from the lake and loses nothing"
+
+
+def claim(lake: Lake, index: Index, lease: Lease) -> int:
+    """Sweep the orphans of a mailbox's crashed runs; returns how many there were.
+
+    Raises ``LakeMismatchError`` where the index is empty, older than the lake, or another one's.
+    """
+    _check_control(lake, index, lease)
+    swept = 0
+    for dataset in Dataset:
+        published = lake.files(dataset, lease.address)
+        with index.read() as connection:
+            named = file_paths(connection, lease.mailbox_id, dataset)
+        missing = named - published
+        if missing:
+            raise LakeMismatchError(
+                f"{lease.address}: the lake lacks {len(missing)} of the files the index names, "
+                f"such as {min(missing)}",
+                remedy=f"check storage.lake; if the files are lost, {_REMEDY}",
+            )
+        orphans = published - named
+        strangers = {path for path in orphans if not _own(path, index, lease)}
+        if strangers:
+            raise LakeMismatchError(
+                f"{lease.address}: the index does not know {len(strangers)} files of the lake, "
+                f"such as {min(strangers)}; it is new, older than the lake, or belongs to another one",
+                remedy=_REMEDY,
+            )
+        for path in orphans:
+            lake.delete(path)
+        swept += len(orphans)
+    record_claim(lake, index, lease)
+    return swept
+
+
+def record_claim(lake: Lake, index: Index, lease: Lease) -> None:
+    """Leave word in the lake of how far the index had come, so that an older copy of it is recognised."""
+    lake.write_control(
+        _control_name(lease),
+        {"index_id": index.index_id, "epoch": lease.epoch, "commits": lease.commits},
+    )
+
+
+def _check_control(lake: Lake, index: Index, lease: Lease) -> None:
+    control = lake.read_control(_control_name(lease))
+    if control is None or control["index_id"] != index.index_id:
+        return
+    if control["epoch"] >= lease.epoch or control["commits"] > lease.commits:
+        raise LakeMismatchError(
+            f"{lease.address}: the index is older than the lake (it was restored from a copy)", remedy=_REMEDY
+        )
+
+
+def _control_name(lease: Lease) -> str:
+    return f"mailboxes/{partition(lease.address)}"
+
+
+def _own(path: str, index: Index, lease: Lease) -> bool:
+    named = _STEM.search(path)
+    if not named:
+        return False
+    index_id, epoch, number = named.groups()
+    return index_id == index.index_id[:8] and int(epoch) < lease.epoch and int(number) <= lease.commits + 1

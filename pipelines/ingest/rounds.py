@@ -1,0 +1,165 @@
+"""One walk of one folder, with an account of every id that it listed."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from pipelines.clock import Clock
+from pipelines.errors import RoundOpenError
+from pipelines.index.changes import RoundAccount
+from pipelines.index.engine import Index
+from pipelines.index.lookup import due_for_retry, known_occurrences, live_count, live_ids, quarantined
+from pipelines.index.mailboxes import FolderRow
+from pipelines.ingest.batch import Batch
+from pipelines.ingest.matching import recognise
+from pipelines.sources import Entry, Fetched, Folder, Reset, Role, Source
+
+RECOGNISE_FROM = 200
+"""So many new ids at once look like a move; fewer are fetched, and their bytes decide."""
+
+Progress = Callable[[RoundAccount], None]
+
+
+class Round:
+    """A folder's round: ``walk``, then, once everything is written, ``reconcile``."""
+
+    def __init__(
+        self,
+        source: Source,
+        folder: Folder,
+        row: FolderRow,
+        batch: Batch,
+        index: Index,
+        clock: Clock,
+        progress: Progress,
+    ) -> None:
+        self.account = RoundAccount(row.folder_id, folder.path, clock.now())
+        self._source, self._folder, self._batch = source, folder, batch
+        self._index, self._clock = index, clock
+        self._progress = progress
+        self._cursor = row.cursor
+        self._taken: set[str] = set()
+
+    def walk(self, *, recognise_fresh: bool) -> None:
+        """Account for everything the server lists from the cursor on, and for what quarantine has due.
+
+        ``recognise_fresh``: the lake held messages before, so a listing from the
+        beginning is matched with them instead of downloaded.
+        """
+        from_start = self._cursor is None
+        for step in self._source.changes(self._folder, self._cursor):
+            if isinstance(step, Reset):
+                self.account.notes.append(f"listed from the beginning: {step.reason}")
+                from_start = True
+                continue
+            self._account_for(step.entries, recognise_all=from_start and recognise_fresh)
+            self._cursor = step.cursor
+            self._batch.move_cursor(self.account, step.cursor)
+            self._progress(self.account)
+        self._retry_quarantined()
+
+    def reconcile(self) -> None:
+        """Compare with the server's own count, explain any difference, close the round.
+
+        Raises ``RoundOpenError`` where an id has no outcome.
+        """
+        self.account.server_count = self._source.count(self._folder)
+        if self.account.server_count != self._live_count():
+            self.walk(recognise_fresh=False)
+            self._compare_ids()
+            self._batch.flush()
+        self.account.lake_count = self._live_count()
+        if self.account.lake_count != self.account.server_count:
+            self.account.notes.append(
+                f"the server counts {self.account.server_count}, "
+                f"its listing accounts for {self.account.lake_count}"
+            )
+        if not self.account.adds_up:
+            raise RoundOpenError(
+                f"{self._folder.path}: {self.account.listed} ids listed, "
+                f"{self.account.stored} stored + {self.account.known} known + "
+                f"{self.account.quarantined} quarantined + {self.account.gone} gone; the round stays open",
+                remedy="run it again; if it stays so, report it with this line",
+            )
+        self.account.closed_at = self._clock.now()
+        self._batch.expect(self.account, 0)
+
+    def _live_count(self) -> int:
+        with self._index.read() as connection:
+            return live_count(connection, self.account.folder_id)
+
+    def _compare_ids(self) -> None:
+        self._batch.flush()
+        listed = self._source.native_ids(self._folder)
+        with self._index.read() as connection:
+            live = live_ids(connection, self.account.folder_id)
+        vanished, unlisted = live - listed, listed - live
+        if vanished:
+            self._batch.end(self.account, vanished)
+            self.account.notes.append(f"{len(vanished)} no longer listed")
+        if unlisted:
+            self.account.notes.append(f"{len(unlisted)} found by the id listing")
+            entries = self._source.identify(self._folder, [Entry(each) for each in sorted(unlisted)])
+            self._account_for(list(entries), recognise_all=False)
+        self.account.server_count = len(listed)
+
+    def _retry_quarantined(self) -> None:
+        with self._index.read() as connection:
+            due = due_for_retry(connection, self.account.folder_id, self._clock.now())
+        entries = [
+            Entry(each.native_id, each.listed_size, each.received_at, tuple(each.flags.split()))
+            for each in due
+            if not self._batch.pending(self.account, each.native_id)
+        ]
+        self._batch.expect(self.account, len(entries))
+        self._fetch(entries)
+
+    def _account_for(self, listed: Iterable[Entry], *, recognise_all: bool) -> None:
+        """Give each listed id its one outcome."""
+        entries = {each.native_id: each for each in listed}
+        ids = list(entries)
+        self._batch.expect(self.account, len(ids))
+        with self._index.read() as connection:
+            known = known_occurrences(connection, self.account.folder_id, ids)
+            held = quarantined(connection, self.account.folder_id, ids) - known.keys()
+        known |= {each: True for each in ids if self._batch.pending(self.account, each)}
+        held -= known.keys()
+        self._batch.know(self.account, known)
+        self.account.quarantined += len(held)
+        new = [
+            entry for native_id, entry in entries.items() if native_id not in known and native_id not in held
+        ]
+        if new and (recognise_all or len(new) >= RECOGNISE_FROM) and self._folder.role is not Role.DRAFTS:
+            new = self._recognise(new)
+        self._fetch(new)
+
+    def _recognise(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Link what the lake already has; the rest is still to be fetched."""
+        identified = list(self._source.identify(self._folder, entries))
+        with self._index.read() as connection:
+            found = recognise(
+                connection, self._batch.lease.mailbox_id, self._source.protocol, identified, self._taken
+            )
+        for entry in identified:
+            if entry.native_id in found:
+                self._batch.link(self.account, entry, found[entry.native_id])
+        return [entry for entry in identified if entry.native_id not in found]
+
+    def _fetch(self, entries: Sequence[Entry]) -> None:
+        waiting = {each.native_id for each in entries}
+        if not waiting:
+            return
+        for outcome in self._source.fetch(self._folder, entries):
+            if outcome.entry.native_id not in waiting:
+                raise RoundOpenError(
+                    f"{self._folder.path}: the source answered for an id that was not asked for, or twice"
+                )
+            waiting.discard(outcome.entry.native_id)
+            if isinstance(outcome, Fetched):
+                self._batch.store(self.account, self._source.protocol, outcome)
+            else:
+                self._batch.fail(self.account, outcome)
+            self._progress(self.account)
+        if waiting:
+            raise RoundOpenError(
+                f"{self._folder.path}: {len(waiting)} messages were asked for and not answered; "
+                "the cursor stays before them"
+            )

@@ -1,0 +1,62 @@
+"""The text a reader sees in HTML: for full-text search and for the message key."""
+
+import html
+import re
+
+_TAG = re.compile(r"<([/!?a-zA-Z][^<>]*)>")
+_PHRASING = re.compile(
+    r"</?(?:a|abbr|b|bdi|bdo|big|cite|code|em|font|i|ins|kbd|mark|o:p|q|s|small|span|strong|sub|sup|tt|u|wbr)"
+    r"(?:\s[^<>]*)?>",
+    re.IGNORECASE,
+)
+_HIDDEN = re.compile(r"<(script|style|title)\b", re.IGNORECASE)
+_HIDDEN_END = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style", "title")}
+_LINK = re.compile(r"""(?:href|src|HREF|SRC|Href|Src)\s*=\s*(?:"([^"]*)|'([^']*)|([^\s"'>]+))""")
+
+
+def visible_text(markup: str) -> str:
+    """Text content with white space folded; scripts, styles, comments and tags left out."""
+    if "<" in markup:
+        markup = _TAG.sub(" ", _PHRASING.sub("", _shown(markup)))
+    if "&" in markup:
+        markup = html.unescape(markup)
+    return " ".join(markup.split())
+
+
+def links(markup: str) -> list[str]:
+    """Values of ``href`` and ``src`` in order of appearance, white space folded."""
+    found = []
+    for match in _LINK.finditer("\n".join(tag for tag in _TAG.findall(_shown(markup)) if "=" in tag)):
+        value = match[1] or match[2] or match[3] or ""
+        found.append(" ".join((html.unescape(value) if "&" in value else value).split()))
+    return found
+
+
+def _shown(markup: str) -> str:
+    return _without_hidden(_without_comments(markup) if "<!--" in markup else markup)
+
+
+def _without_comments(markup: str) -> str:
+    kept, position = [], 0
+    while (start := markup.find("<!--", position)) >= 0:
+        kept.append(markup[position:start])
+        end = markup.find("-->", start + 4)
+        if end < 0:
+            return " ".join(kept)
+        position = end + 3
+    kept.append(markup[position:])
+    return " ".join(kept)
+
+
+def _without_hidden(markup: str) -> str:
+    kept, position = [], 0
+    while match := _HIDDEN.search(markup, position):
+        kept.append(markup[position : match.start()])
+        end = _HIDDEN_END[match[1].lower()].search(markup, match.end())
+        if end is None:
+            return " ".join(kept)
+        position = end.end()
+    if not kept:
+        return markup
+    kept.append(markup[position:])
+    return " ".join(kept)
