@@ -18,7 +18,10 @@ _ZONES = {
 }  # fmt: skip
 """Minutes east of Greenwich; RFC 5322 §4.3 and the abbreviations seen beside them."""
 
-_CLOCK = r"(?P<hour>\d{1,2})[:.](?P<minute>\d{1,2})(?:[:.](?P<second>\d{1,2})(?:\.\d+)?)?(?:\s*(?P<half>[AaPp])[Mm]\b)?"
+_CLOCK = (
+    r"(?P<hour>\d{1,2})[:.](?P<minute>\d{1,2})(?:[:.](?P<second>\d{1,2})(?:\.\d+)?)?"
+    r"(?:\s*(?P<half>[AaPp])[Mm]\b)?"
+)
 _ZONE = r"(?P<zone>[+-]?\s?\d{1,2}:?\d{2}\b|[A-Za-z]{1,5}\b)"
 _USUAL = re.compile(
     rf"(?:[A-Za-z]+\.?,?\s*)?(?P<day>\d{{1,2}})[\s-]*(?P<month>[A-Za-z]{{3}})[a-z]*[.,]?[\s-]*(?P<year>\d{{2,4}}),?"

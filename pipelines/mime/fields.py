@@ -15,7 +15,8 @@ WANTED = frozenset(
 _NAME = re.compile(rb"[!-9;-~]+[ \t]*")
 _LONE_CR = re.compile(rb"\r+\n|\r")
 _STRAY = re.compile(
-    rb"(?i)(?:received|return-path|mime-version|delivered-to|status|(?:x|content|list|arc|dkim)-[!-9;-~]*)[ \t]*"
+    rb"(?i)(?:received|return-path|mime-version|delivered-to|status|(?:x|content|list|arc|dkim)-[!-9;-~]*)"
+    rb"[ \t]*"
 )
 _ENVELOPE = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*>?From [^\r\n]*(?:\r\n|\n|\r)")
 
@@ -56,9 +57,8 @@ def read_block(mime: bytes, start: int, end: int, defects: set[str]) -> Block:
         name = name.lower()
         if name in WANTED:
             fields.setdefault(name, []).append(value)
-        elif not colon or b" " in name or b"\t" in name or not name:
-            if line:
-                return _junk_block(mime, start, stop, body, defects)
+        elif (not colon or b" " in name or b"\t" in name or not name) and line:
+            return _junk_block(mime, start, stop, body, defects)
     return Block(fields, start, stop, body)
 
 

@@ -73,8 +73,9 @@ def _joined(numbered: dict[int, tuple[bool, str]], defects: set[str]) -> str:
     """RFC 2231 §4.1: continuations in order, the charset in front of the first."""
     charset: str | None = None
     content = b""
-    for position, (_, (encoded, value)) in enumerate(sorted(numbered.items())):
+    for position, (_, (encoded, section)) in enumerate(sorted(numbered.items())):
+        value = section
         if encoded and position == 0 and value.count("'") >= 2:
             charset, _, value = value.split("'", 2)
-        content += unquote_to_bytes(value) if encoded else value.encode("utf-8", "replace")
+        content += unquote_to_bytes(value) if encoded else value.encode()
     return words_text(charsets.decode(content, charset or "utf-8", defects), defects)

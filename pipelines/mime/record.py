@@ -16,6 +16,18 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """What a listing tells of a message: enough to recognise it without its body."""
+
+    message_id: str | None
+    sent_at: datetime | None
+    sender: str | None
+    subject: str
+    header_key: str | None
+    """``pipelines.mime.header_key`` of the four; None where there is too little to go by."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """A part that is not the message's own text; ``size`` and ``sha256`` are of the decoded content."""
 
@@ -48,7 +60,7 @@ class Meeting:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message, decoded. Every field is there for every input; what could not be read is in ``defects``."""
+    """One message, decoded: every field for every input; what could not be read is in ``defects``."""
 
     message_key: str
     header_key: str | None

@@ -41,8 +41,9 @@ def _without_comments(markup: str) -> str:
     while (start := markup.find("<!--", position)) >= 0:
         kept.append(markup[position:start])
         end = markup.find("-->", start + 4)
-        if end < 0:
-            return " ".join(kept)
+        if end < 0:  # shown, so that what follows still counts
+            position = start + 4
+            break
         position = end + 3
     kept.append(markup[position:])
     return " ".join(kept)
@@ -54,7 +55,8 @@ def _without_hidden(markup: str) -> str:
         kept.append(markup[position : match.start()])
         end = _HIDDEN_END[match[1].lower()].search(markup, match.end())
         if end is None:
-            return " ".join(kept)
+            position = match.end()
+            break
         position = end.end()
     if not kept:
         return markup

@@ -8,7 +8,7 @@ from pipelines.mime.transfer import base64_word
 
 # "?" inside the encoded text is forbidden and occurs; the bound keeps hostile input linear.
 _WORD = re.compile(r"=\?([^?\s*]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*(?:\?(?!=)[^?]*){0,8})\?=")
-_CONTROLS = {code: " " for code in [*range(32), 127, *range(0x80, 0xA0), 0x2028, 0x2029]}
+_CONTROLS = dict.fromkeys([*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029], " ")
 
 
 def raw_text(value: bytes, defects: set[str]) -> str:

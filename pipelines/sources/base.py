@@ -10,6 +10,21 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from pipelines.mime.record import Identity
+
+__all__ = [
+    "Entry",
+    "FetchFailed",
+    "Fetched",
+    "Folder",
+    "Identity",
+    "Page",
+    "ProtocolName",
+    "Reset",
+    "Role",
+    "Source",
+]
+
 
 class ProtocolName(StrEnum):
     """How messages reached the lake. ``imap`` and ``pop3`` are the legacy ones."""
@@ -44,18 +59,6 @@ class Folder:
     """What the protocol calls it: the IMAP name as decoded by imapclient, Graph's folder id."""
     skipped: str | None = None
     """Why the folder is outside ingestion (``non-mail``, ``search folder`` …), or None."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a listing tells of a message: enough to recognise it without its body."""
-
-    message_id: str | None
-    sent_at: datetime | None
-    sender: str | None
-    subject: str
-    header_key: str | None
-    """``pipelines.mime.header_key`` of the four; None where there is too little to go by."""
 
 
 @dataclass(frozen=True, slots=True)

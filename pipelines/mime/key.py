@@ -1,0 +1,99 @@
+"""The message key: a digest over what a message means, not over how it was encoded.
+
+Exchange generates MIME anew for each protocol. What may differ between two deliveries of one
+message (boundaries, order and folding of headers, transfer encodings, charsets, line ends,
+white space) is not counted; what a person would call another message is.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from pipelines.mime.record import Address
+from pipelines.mime.reports import calendar_lines, report_lines
+from pipelines.mime.visible import links, visible_text
+
+KEY_VERSION = 1
+"""Part of every key: raised when the definition of either key changes, keys of two versions never match."""
+
+MESSAGE_TYPES = frozenset({"message/rfc822", "message/global"})
+REPORT_TYPES = frozenset(
+    {"message/delivery-status", "message/global-delivery-status", "message/disposition-notification"}
+    | {"message/feedback-report", "text/rfc822-headers"}
+)
+
+
+def _digest(kind: str, items: Iterable[str]) -> str:
+    # The length in front of each item: no content can pose as two.
+    framed = "".join([f"{len(item)}:{item}" for item in items])
+    return hashlib.sha256(f"mailover {kind} {KEY_VERSION} {framed}".encode()).hexdigest()[:40]
+
+
+def folded(text: str) -> str:
+    """White space runs as one space, none at the ends."""
+    return " ".join(text.split())
+
+
+def sender_address(from_: Iterable[Address], sender: Iterable[Address]) -> str | None:
+    """Who sent it: the first From address in lower case, else Sender's, else a name."""
+    for found in (*from_, *sender):
+        if found.address or found.name:
+            return (found.address or found.name).lower()
+    return None
+
+
+def header_key(
+    message_id: str | None, sent_at: datetime | None, sender: str | None, subject: str
+) -> str | None:
+    """Digest of what a listing tells; None without a Message-ID, or with nothing but one.
+
+    ``sender`` is compared in lower case, ``subject`` with white space folded, ``sent_at`` by the second.
+    """
+    if not message_id or (sent_at is None and not sender):
+        return None
+    return _digest("header", (message_id, _second(sent_at), (sender or "").lower(), folded(subject)))
+
+
+def _second(instant: datetime | None) -> str:
+    return "" if instant is None else str(int(instant.timestamp()))
+
+
+def message_key(
+    identity: tuple[str | None, datetime | None, str | None, str],
+    text: str | None,
+    html: str | None,
+    attachment_digests: Iterable[str],
+    unreadable: Iterable[str],
+) -> str:
+    """Digest of the decoded message.
+
+    ``identity``: Message-ID, date, sender, subject. ``unreadable``: digests of body parts that
+    have no faithful text, so that two of them never look alike.
+    """
+    message_id, sent_at, sender, subject = identity
+    items = [message_id or "", _second(sent_at), sender or "", folded(subject), folded(text or "")]
+    if html:
+        items += [visible_text(html), *links(html)]
+    return _digest("message", [*items, "", *sorted(attachment_digests), "", *sorted(unreadable)])
+
+
+def bytes_digest(content: bytes) -> str:
+    """Digest of content that is no text, line ends and outer white space set aside where it has lines."""
+    if b"\0" not in content:
+        content = content.replace(b"\r\n", b"\n").strip()
+    return hashlib.sha256(content).hexdigest()
+
+
+def attachment_digest(
+    media_type: str, content: bytes, sha256: str, text: str | None, nested_key: Callable[[bytes], str]
+) -> str:
+    """Digest of an attachment by meaning; ``text``: its faithful reading, where it is text."""
+    if media_type in MESSAGE_TYPES:
+        return nested_key(content)
+    if media_type in REPORT_TYPES:
+        return _digest("report", sorted(report_lines(content)))
+    if text is None:
+        return bytes_digest(content) if b"\0" not in content else sha256
+    if media_type == "text/calendar":
+        return _digest("calendar", sorted(calendar_lines(text)))
+    return _digest("text", [line.rstrip() for line in text.strip().splitlines()])

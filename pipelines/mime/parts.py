@@ -1,0 +1,160 @@
+"""From a header block and a body to the parts that hold content (RFC 2046)."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipelines.mime import transfer
+from pipelines.mime.fields import Block, Fields, read_block
+from pipelines.mime.params import Value, is_media_type, parse_value
+from pipelines.mime.words import header_text
+
+MAX_DEPTH = 50
+"""Multiparts inside one another; a deeper one is kept as one part."""
+
+_DELIMITER_END = re.compile(rb"(--)?[ \t]*(?:\r\n|\n|\r|\Z)")
+_LOOKS_LIKE_DELIMITER = re.compile(rb"(?m)^--([!-~](?:[ -~]{0,198}[!-~])??)[ \t]{0,80}\r?\n[!-9;-~]{1,80}:")
+_NO_VALUE = Value("", {}, frozenset())
+
+
+class Part(NamedTuple):
+    """A part that holds content, without its transfer encoding."""
+
+    media_type: str
+    parameters: dict[str, str]
+    disposition: str
+    """``attachment``, ``inline`` or empty."""
+    name: str | None
+    content_id: str | None
+    content: bytes
+    parent: str
+    """The subtype of the multipart it lies in; empty for the message itself."""
+    group: int
+    """Which multipart: parts of one share the number."""
+
+
+class _Node(NamedTuple):
+    buffer: bytes
+    start: int
+    end: int
+    parent: str
+    group: int
+    depth: int
+
+
+def parts(mime: bytes, block: Block, defects: set[str]) -> Iterator[Part]:
+    """The parts of the message whose header block is ``block``, in order."""
+    pending = _open(_Node(mime, block.body, len(mime), "", 0, 0), block.fields, defects)
+    if isinstance(pending, Part):
+        yield pending
+        return
+    pending.reverse()
+    while pending:
+        node = pending.pop()
+        inner = read_block(node.buffer, node.start, node.end, defects)
+        opened = _open(node._replace(start=inner.body), inner.fields, defects)
+        if isinstance(opened, Part):
+            yield opened
+        else:
+            pending.extend(reversed(opened))
+
+
+def _open(node: _Node, fields: Fields, defects: set[str]) -> Part | list[_Node]:
+    """What an entity is: content, or the entities inside it."""
+    kind = _value(fields, b"content-type", defects)
+    encoding = _encoding(fields)
+    media_type = kind.value
+    if not is_media_type(media_type):
+        if media_type:
+            defects.add("content-type-broken")
+        media_type = "message/rfc822" if node.parent == "digest" else "text/plain"
+    elif media_type.startswith("multipart/"):
+        inside = _inside(node, kind, encoding, defects)
+        if inside is not None:
+            return inside
+        if node.depth < MAX_DEPTH:
+            media_type = "text/plain"
+    content = node.buffer[node.start : node.end]
+    shown = _value(fields, b"content-disposition", defects)
+    content_id = fields.get(b"content-id")
+    return Part(
+        media_type,
+        kind.parameters,
+        shown.value,
+        shown.parameters.get("filename") or kind.parameters.get("name") or None,
+        header_text(content_id[0], defects).strip("<> ") or None if content_id else None,
+        transfer.decode(content, encoding, defects),
+        node.parent,
+        node.group,
+    )
+
+
+def _value(fields: Fields, name: bytes, defects: set[str]) -> Value:
+    values = fields.get(name)
+    if values is None:
+        return _NO_VALUE
+    found = parse_value(values[0].strip())
+    if found.defects:
+        defects |= found.defects
+    return found
+
+
+def _encoding(fields: Fields) -> str:
+    values = fields.get(b"content-transfer-encoding")
+    if values is None:
+        return ""
+    token = values[0].partition(b";")[0].partition(b"(")[0].strip().strip(b"\"'").lower()
+    return token.decode("ascii", "replace")
+
+
+def _inside(node: _Node, kind: Value, encoding: str, defects: set[str]) -> list[_Node] | None:
+    """The entities in a multipart; None where it cannot be taken apart."""
+    if node.depth >= MAX_DEPTH:
+        defects.add("nested-too-deep")
+        return None
+    buffer, start, end, _, _, depth = node
+    if encoding in ("base64", "quoted-printable") and b"\n--" not in buffer[start:end]:
+        defects.add("multipart-encoded")
+        buffer = transfer.decode(buffer[start:end], encoding, defects)
+        start, end = 0, len(buffer)
+    boundary = kind.parameters.get("boundary", "").encode()
+    ranges, closed = _split(buffer, boundary, start, end) if boundary else ([], False)
+    if not ranges and not closed:
+        defects.add("boundary-not-found" if boundary else "boundary-missing")
+        seen = _LOOKS_LIKE_DELIMITER.search(buffer, start, end)
+        if seen is None:
+            return None
+        ranges, closed = _split(buffer, seen[1], start, end)
+    if not closed:
+        defects.add("boundary-not-closed")
+    subtype = kind.value.partition("/")[2]
+    group = hash((depth, start)) if node.group else start or 1
+    return [_Node(buffer, begin, stop, subtype, group, depth + 1) for begin, stop in ranges]
+
+
+def _split(buffer: bytes, boundary: bytes, start: int, end: int) -> tuple[list[tuple[int, int]], bool]:
+    """Ranges between the delimiter lines of RFC 2046 §5.1.1, and whether the last one was there."""
+    delimiter = b"--" + boundary
+    found: list[tuple[int, int]] = []
+    begin = -1
+    position = start
+    while (at := buffer.find(delimiter, position, end)) >= 0:
+        position = at + len(delimiter)
+        if at > start and buffer[at - 1] not in b"\r\n":
+            continue
+        line_end = _DELIMITER_END.match(buffer, position, end)
+        if line_end is None:
+            continue
+        if begin >= 0:
+            found.append((begin, max(begin, _before_break(buffer, at))))
+        if line_end[1]:
+            return found, True
+        begin = position = line_end.end()
+    if 0 <= begin < end:
+        found.append((begin, end))
+    return found, False
+
+
+def _before_break(buffer: bytes, at: int) -> int:
+    """The line break in front of a delimiter belongs to the delimiter."""
+    return at - 2 if buffer.startswith(b"\r\n", at - 2) and at >= 2 else at - 1
