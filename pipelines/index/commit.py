@@ -8,7 +8,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from pipelines.index import fulltext
-from pipelines.index.changes import Changes, Listed, NewMessage, NewOccurrence, Quarantined, RoundAccount
+from pipelines.index.changes import (
+    Changes,
+    Listed,
+    NewMessage,
+    NewOccurrence,
+    NewRaw,
+    Quarantined,
+    RoundAccount,
+)
 from pipelines.index.engine import Index
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks, message_rows
@@ -23,7 +31,6 @@ from pipelines.index.tables import (
     rounds,
 )
 from pipelines.lake import DataFile
-from pipelines.mime import NORMALISER_VERSION
 
 _FIRST_RETRY = timedelta(minutes=5)
 _LAST_RETRY = timedelta(days=1)
@@ -45,20 +52,7 @@ def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: da
     row_ids = insert_messages(connection, mailbox_id, changes.messages, file_ids)
     older = {each.message_key for each in changes.occurrences} | {each.message_key for each in changes.raws}
     row_ids |= message_rows(connection, mailbox_id, list(older - row_ids.keys()))
-    _insert_many(
-        connection,
-        raws,
-        (
-            {
-                "mailbox_id": mailbox_id,
-                "raw_sha256": each.raw_sha256,
-                "row_id": row_ids[each.message_key],
-                "size": each.size,
-                "file_id": file_ids[each.file],
-            }
-            for each in changes.raws
-        ),
-    )
+    insert_raws(connection, mailbox_id, changes.raws, row_ids, file_ids)
     _insert_occurrences(connection, mailbox_id, changes.occurrences, row_ids, now)
     _settle(connection, [each.listed for each in changes.occurrences], "resolved", now)
     _settle(connection, changes.gone, "gone", now)
@@ -138,6 +132,30 @@ def insert_attachments(connection: sa.Connection, new: list[NewMessage], row_ids
     )
 
 
+def insert_raws(
+    connection: sa.Connection,
+    mailbox_id: int,
+    new: Iterable[NewRaw],
+    row_ids: dict[str, int],
+    file_ids: dict[str, int],
+) -> None:
+    """Insert where the bytes of messages stand."""
+    _insert_many(
+        connection,
+        raws,
+        (
+            {
+                "mailbox_id": mailbox_id,
+                "raw_sha256": each.raw_sha256,
+                "row_id": row_ids[each.message_key],
+                "size": each.size,
+                "file_id": file_ids[each.file],
+            }
+            for each in new
+        ),
+    )
+
+
 def message_columns(message: NewMessage) -> dict[str, Any]:
     """What the index keeps of a message beside the full text."""
     record = message.row.record
@@ -157,7 +175,7 @@ def message_columns(message: NewMessage) -> dict[str, Any]:
         "size": record.size,
         "attachment_count": sum(not each.inline for each in record.attachments),
         "raw_sha256": record.raw_sha256,
-        "normaliser_version": NORMALISER_VERSION,
+        "normaliser_version": message.row.normaliser_version,
     }
 
 
@@ -181,7 +199,7 @@ def _insert_occurrences(
         [
             {
                 "mailbox_id": mailbox_id,
-                **_listed_columns(each.listed),
+                **listed_columns(each.listed),
                 "row_id": row_ids[each.message_key],
                 "raw_sha256": each.raw_sha256,
                 "evidence": each.evidence,
@@ -192,7 +210,8 @@ def _insert_occurrences(
     )
 
 
-def _listed_columns(listed: Listed) -> dict[str, Any]:
+def listed_columns(listed: Listed) -> dict[str, Any]:
+    """How a listed id stands in ``occurrences`` and ``quarantine``."""
     return {
         "folder_id": listed.folder_id,
         "native_id": listed.native_id,
@@ -240,7 +259,7 @@ def _quarantine(connection: sa.Connection, mailbox_id: int, failed: Quarantined,
     }
     connection.execute(
         insert(quarantine)
-        .values(mailbox_id=mailbox_id, **_listed_columns(failed.listed), first_at=now, **now_known)
+        .values(mailbox_id=mailbox_id, **listed_columns(failed.listed), first_at=now, **now_known)
         .on_conflict_do_update(index_elements=["folder_id", "native_id"], set_=now_known)
     )
 

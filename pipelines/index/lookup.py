@@ -7,7 +7,16 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from pipelines.index.tables import data_files, folders, messages, occurrences, quarantine, raws
+from pipelines.index.tables import (
+    data_files,
+    folders,
+    mailboxes,
+    messages,
+    occurrences,
+    quarantine,
+    raws,
+    rounds,
+)
 
 Item = TypeVar("Item")
 _IN_ONE_QUERY = 500
@@ -41,6 +50,19 @@ def known_raws(connection: sa.Connection, mailbox_id: int, digests: Sequence[str
             sa.select(raws.c.raw_sha256, messages.c.message_key)
             .join(messages, messages.c.id == raws.c.row_id)
             .where(raws.c.mailbox_id == mailbox_id, raws.c.raw_sha256.in_(some))
+        )
+        found.update((digest, key) for digest, key in rows)
+    return found
+
+
+def keys_of_bytes(connection: sa.Connection, mailbox_id: int, digests: Sequence[str]) -> dict[str, str]:
+    """Keys of the messages whose row was read from one of these bytes, by digest."""
+    found: dict[str, str] = {}
+    for some in chunks(digests):
+        rows = connection.execute(
+            sa.select(messages.c.raw_sha256, messages.c.message_key).where(
+                messages.c.mailbox_id == mailbox_id, messages.c.raw_sha256.in_(some)
+            )
         )
         found.update((digest, key) for digest, key in rows)
     return found
@@ -172,11 +194,64 @@ def due_for_retry(connection: sa.Connection, folder_id: int, now: datetime) -> S
 
 
 def file_paths(connection: sa.Connection, mailbox_id: int, dataset: str) -> set[str]:
-    """Paths of the mailbox's files of one dataset."""
+    """Paths of the files that make up one dataset of the mailbox."""
     return set(
         connection.scalars(
             sa.select(data_files.c.path).where(
-                data_files.c.mailbox_id == mailbox_id, data_files.c.dataset == dataset
+                data_files.c.mailbox_id == mailbox_id,
+                data_files.c.dataset == dataset,
+                data_files.c.retired_at.is_(None),
             )
         )
     )
+
+
+def retired_paths(connection: sa.Connection, mailbox_id: int) -> set[str]:
+    """Paths of files that were replaced and may still lie in the lake."""
+    return set(
+        connection.scalars(
+            sa.select(data_files.c.path).where(
+                data_files.c.mailbox_id == mailbox_id, data_files.c.retired_at.is_not(None)
+            )
+        )
+    )
+
+
+def keys_in_file(connection: sa.Connection, mailbox_id: int, path: str) -> dict[str, str]:
+    """What the index says a file of ``messages`` holds: digests of the bytes by message key."""
+    rows = connection.execute(
+        sa.select(messages.c.message_key, messages.c.raw_sha256)
+        .join(data_files, data_files.c.id == messages.c.file_id)
+        .where(data_files.c.mailbox_id == mailbox_id, data_files.c.path == path)
+    )
+    return dict(rows.tuples())
+
+
+def messages_without_bytes(connection: sa.Connection, mailbox_id: int) -> Sequence[str]:
+    """Keys of the messages whose bytes the lake does not have."""
+    kept = sa.exists().where(
+        raws.c.mailbox_id == messages.c.mailbox_id, raws.c.raw_sha256 == messages.c.raw_sha256
+    )
+    return connection.scalars(
+        sa.select(messages.c.message_key).where(messages.c.mailbox_id == mailbox_id, sa.not_(kept))
+    ).all()
+
+
+def row_of_mailbox(connection: sa.Connection, address: str) -> int:
+    """The mailbox's row id."""
+    found = connection.execute(sa.select(mailboxes.c.id).where(mailboxes.c.address == address))
+    return int(found.scalar_one())
+
+
+def newest_rounds(connection: sa.Connection, mailbox_id: int) -> Sequence[sa.Row[Any]]:
+    """The newest round of every folder that is read and still listed."""
+    newest = (
+        sa.select(sa.func.max(rounds.c.id))
+        .where(rounds.c.mailbox_id == mailbox_id)
+        .group_by(rounds.c.folder_id)
+    )
+    return connection.execute(
+        sa.select(rounds, folders.c.path)
+        .join(folders, folders.c.id == rounds.c.folder_id)
+        .where(rounds.c.id.in_(newest), folders.c.skipped.is_(None), folders.c.cursor.is_not(None))
+    ).all()

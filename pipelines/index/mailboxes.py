@@ -31,9 +31,8 @@ def add_mailboxes(index: Index, phases: Iterable[tuple[str, str]]) -> None:
 def phase_of(index: Index, address: str) -> str:
     """The mailbox's phase: ``legacy``, ``shadow`` or ``graph``."""
     with index.read() as connection:
-        return connection.execute(
-            sa.select(mailboxes.c.phase).where(mailboxes.c.address == address)
-        ).scalar_one()
+        found = connection.execute(sa.select(mailboxes.c.phase).where(mailboxes.c.address == address))
+        return str(found.scalar_one())
 
 
 def record_folders(

@@ -92,6 +92,7 @@ data_files = sa.Table(
     sa.Column("path", sa.Text, nullable=False, unique=True),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("retired_at", Instant),
     sa.Index(None, "mailbox_id", "dataset"),
 )
 
@@ -119,6 +120,7 @@ messages = sa.Table(
     sa.Column("text_id", _BIG, unique=True),
     sa.UniqueConstraint("mailbox_id", "message_key"),
     sa.Index(None, "mailbox_id", "header_key"),
+    sa.Index(None, "mailbox_id", "raw_sha256"),
     sa.Index(None, "message_id"),
     sa.Index(None, "message_key"),
     sa.Index(None, "received_at"),

@@ -26,7 +26,7 @@ from pipelines.index.lookup import known_raws, message_rows
 from pipelines.lake import Dataset, Lake, MessageRow, RawRow
 from pipelines.lake.schema import messages_table, raw_table
 from pipelines.mime import Record, normalise, plain_text
-from pipelines.sources import Entry, Fetched, FetchFailed
+from pipelines.sources.base import Entry, Fetched, FetchFailed
 
 MAX_MESSAGES = 2_000
 """Small mail costs more per message than per byte: rows, records and SQL parameters."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from pipelines.index.lookup import Candidate, candidates
-from pipelines.sources import Entry
+from pipelines.sources.base import Entry
 
 
 def recognise(

@@ -9,8 +9,9 @@ import re
 
 from pipelines.errors import LakeMismatchError
 from pipelines.index.engine import Index
+from pipelines.index.files import forget_retired
 from pipelines.index.lease import Lease
-from pipelines.index.lookup import file_paths
+from pipelines.index.lookup import file_paths, retired_paths
 from pipelines.lake import Dataset, Lake, partition
 
 _STEM = re.compile(r"/([0-9a-f]{8})-(\d+)-(\d+)\.parquet$")
@@ -23,7 +24,7 @@ def claim(lake: Lake, index: Index, lease: Lease) -> int:
     Raises ``LakeMismatchError`` where the index is empty, older than the lake, or another one's.
     """
     _check_control(lake, index, lease)
-    swept = 0
+    swept = sweep_retired(lake, index, lease)
     for dataset in Dataset:
         published = lake.files(dataset, lease.address)
         with index.read() as connection:
@@ -50,12 +51,37 @@ def claim(lake: Lake, index: Index, lease: Lease) -> int:
     return swept
 
 
+def sweep_retired(lake: Lake, index: Index, lease: Lease) -> int:
+    """Delete the files that a commit has replaced; returns how many."""
+    with index.read() as connection:
+        retired = retired_paths(connection, lease.mailbox_id)
+    present = set().union(*(lake.files(dataset, lease.address) for dataset in Dataset)) if retired else set()
+    for path in retired & present:
+        lake.delete(path)
+    forget_retired(index, lease)
+    return len(retired & present)
+
+
 def record_claim(lake: Lake, index: Index, lease: Lease) -> None:
     """Leave word in the lake of how far the index had come, so that an older copy of it is recognised."""
     lake.write_control(
         _control_name(lease),
         {"index_id": index.index_id, "epoch": lease.epoch, "commits": lease.commits},
     )
+
+
+def last_numbers(lake: Lake, index: Index, lease: Lease) -> tuple[int, int]:
+    """The highest epoch and commit number that this index has left in the lake; (0, 0) for none."""
+    control = lake.read_control(_control_name(lease))
+    numbers = [(0, 0)]
+    if control and control["index_id"] == index.index_id:
+        numbers.append((control["epoch"], control["commits"]))
+    for dataset in Dataset:
+        for path in lake.files(dataset, lease.address):
+            named = _STEM.search(path)
+            if named and named[1] == index.index_id[:8]:
+                numbers.append((int(named[2]), int(named[3])))
+    return max(epoch for epoch, _ in numbers), max(commits for _, commits in numbers)
 
 
 def _check_control(lake: Lake, index: Index, lease: Lease) -> None:

@@ -1,8 +1,7 @@
-"""A pass over a mailbox: every folder's round, under the lease; and many mailboxes side by side."""
+"""A pass over a mailbox: every folder's round, under the lease."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from traceback import extract_tb
 
@@ -17,45 +16,37 @@ from pipelines.ingest.ownership import claim, record_claim
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.rounds import Round
 from pipelines.ingest.workspace import Workspace
-from pipelines.sources import Folder, ProtocolName, Source
+from pipelines.sources.base import Folder, ProtocolName, Source
 
 Progress = Callable[[str, RoundAccount], None]
 """Told the mailbox and the account of the folder it is in; called often, from worker threads."""
 
 
-def _no_progress(_mailbox: str, _account: RoundAccount) -> None:
-    pass
-
-
-def ingest_many(
-    workspace: Workspace, mailboxes: Sequence[MailboxConfig], progress: Progress = _no_progress
-) -> Iterator[MailboxReport]:
-    """Ingest mailboxes side by side; a report for each, as it ends. None of them can fail another."""
-    pool = ThreadPoolExecutor(workspace.config.ingest.concurrency, thread_name_prefix="mailbox")
-    try:
-        futures = [pool.submit(ingest_mailbox, workspace, each, progress) for each in mailboxes]
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def no_progress(_mailbox: str, _account: RoundAccount) -> None:
+    """Progress for nobody to see."""
 
 
 def ingest_mailbox(
-    workspace: Workspace, mailbox: MailboxConfig, progress: Progress = _no_progress
+    workspace: Workspace, mailbox: MailboxConfig, progress: Progress = no_progress
 ) -> MailboxReport:
     """One pass over a mailbox, through the protocol its phase says. Failures are in the report."""
+    report = MailboxReport(mailbox.address, _feeding_protocol(workspace, mailbox))
+    with contained(workspace, report), hold(workspace.index, mailbox.address, workspace.clock) as lease:
+        _Pass(workspace, mailbox, lease, report, progress).run()
+    return report
+
+
+@contextmanager
+def contained(workspace: Workspace, report: MailboxReport) -> Iterator[None]:
+    """Whatever fails in the block is said in the report: one mailbox must not stop the run."""
     started = workspace.clock.monotonic()
-    protocol = _feeding_protocol(workspace, mailbox)
-    report = MailboxReport(mailbox.address, protocol)
     try:
-        with hold(workspace.index, mailbox.address, workspace.clock) as lease:
-            _Pass(workspace, mailbox, lease, report, progress).run()
+        yield
     except LeaseHeldError as held:
         report.outcome, report.error = Outcome.BUSY, held
-    except Exception as error:  # noqa: BLE001 - one mailbox must not stop the run
+    except Exception as error:  # noqa: BLE001 - see above
         report.outcome, report.error = Outcome.FAILED, as_mailover_error(error)
     report.seconds = workspace.clock.monotonic() - started
-    return report
 
 
 def as_mailover_error(error: Exception) -> MailoverError:

@@ -10,7 +10,7 @@ from pipelines.index.lookup import due_for_retry, known_occurrences, live_count,
 from pipelines.index.mailboxes import FolderRow
 from pipelines.ingest.batch import Batch
 from pipelines.ingest.matching import recognise
-from pipelines.sources import Entry, Fetched, Folder, Reset, Role, Source
+from pipelines.sources.base import Entry, Fetched, Folder, Reset, Role, Source
 
 RECOGNISE_FROM = 200
 """So many new ids at once look like a move; fewer are fetched, and their bytes decide."""

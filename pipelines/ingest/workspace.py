@@ -9,7 +9,8 @@ from pipelines.config import Config, MailboxConfig, load_config
 from pipelines.index.engine import Index
 from pipelines.index.mailboxes import add_mailboxes
 from pipelines.lake import Lake
-from pipelines.sources import ProtocolName, Source, open_source
+from pipelines.sources import open_source
+from pipelines.sources.base import ProtocolName, Source
 
 
 class Workspace:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pipelines.mime.record import Record
+from pipelines.mime.record import NORMALISER_VERSION, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +37,4 @@ class MessageRow:
     fetched_at: datetime
     fidelity: str = "mime"
     """``mime``: read from the message's own MIME. Anything else names the fallback form."""
+    normaliser_version: int = NORMALISER_VERSION

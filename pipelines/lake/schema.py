@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from pipelines.lake.rows import MessageRow, RawRow
 from pipelines.mime.record import (
-    NORMALISER_VERSION,
     Address,
     Attachment,
     BounceRecipient,
@@ -45,6 +44,14 @@ BOUNCE = pa.struct(
 MEETING = pa.struct([("method", pa.string()), ("uid", pa.string()), ("summary", pa.string())])
 
 _VERSION = {b"mailover.schema": str(SCHEMA_VERSION).encode()}
+_ADDRESS_COLUMNS = {
+    "from_": "from",
+    "sender": "sender",
+    "reply_to": "reply_to",
+    "to": "to",
+    "cc": "cc",
+    "bcc": "bcc",
+}
 _WORD_LISTS = ("in_reply_to", "references", "authentication_results", "defects")
 _PLAIN_FIELDS = (
     "message_key",
@@ -134,7 +141,7 @@ MESSAGE_COLUMNS: Columns[MessageRow] = {
     "protocol": (pa.string(), lambda row: row.protocol),
     "fetched_at": (INSTANT, lambda row: row.fetched_at),
     "fidelity": (pa.string(), lambda row: row.fidelity),
-    "normaliser_version": (pa.int32(), lambda _row: NORMALISER_VERSION),
+    "normaliser_version": (pa.int32(), lambda row: row.normaliser_version),
 }
 
 
@@ -158,22 +165,23 @@ def raw_table(rows: Sequence[RawRow]) -> pa.Table:
 
 def message_row(values: dict[str, Any]) -> MessageRow:
     """A row of ``messages`` as the pipelines know it, from what a reader of the dataset gets."""
+    fields: dict[str, Any] = {
+        **{name: values[name] for name in _PLAIN_FIELDS},
+        **{field: _read_addresses(values[column]) for field, column in _ADDRESS_COLUMNS.items()},
+        **{name: tuple(values[name]) for name in _WORD_LISTS},
+        "attachments": tuple(Attachment(**each) for each in values["attachments"]),
+        "bounce": tuple(BounceRecipient(**each) for each in values["bounce"]),
+        "meeting": values["meeting"] and Meeting(**values["meeting"]),
+    }
     return MessageRow(
-        record=Record(
-            **{name: values[name] for name in _PLAIN_FIELDS},
-            **{name: _read_addresses(values[name]) for name in ("sender", "reply_to", "to", "cc", "bcc")},
-            **{name: tuple(values[name]) for name in _WORD_LISTS},
-            from_=_read_addresses(values["from"]),
-            attachments=tuple(Attachment(**each) for each in values["attachments"]),
-            bounce=tuple(BounceRecipient(**each) for each in values["bounce"]),
-            meeting=values["meeting"] and Meeting(**values["meeting"]),
-        ),
+        record=Record(**fields),
         folders=values["folders"],
         flags=values["flags"],
         received_at=values["received_at"],
         protocol=values["protocol"],
         fetched_at=values["fetched_at"],
         fidelity=values["fidelity"],
+        normaliser_version=values["normaliser_version"],
     )
 
 

@@ -50,6 +50,7 @@ def _create_tables() -> None:
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("rows", sa.Integer(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("retired_at", sa.DateTime(), nullable=True),
         sa.ForeignKeyConstraint(["mailbox_id"], ["mailboxes.id"], name=op.f("fk_data_files_mailbox_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_data_files")),
         sa.UniqueConstraint("path", name=op.f("uq_data_files_path")),
@@ -105,6 +106,9 @@ def _create_tables() -> None:
     op.create_index(op.f("ix_messages_file_id"), "messages", ["file_id"], unique=False)
     op.create_index(
         op.f("ix_messages_mailbox_id_header_key"), "messages", ["mailbox_id", "header_key"], unique=False
+    )
+    op.create_index(
+        op.f("ix_messages_mailbox_id_raw_sha256"), "messages", ["mailbox_id", "raw_sha256"], unique=False
     )
     op.create_index(op.f("ix_messages_message_id"), "messages", ["message_id"], unique=False)
     op.create_index(op.f("ix_messages_message_key"), "messages", ["message_key"], unique=False)

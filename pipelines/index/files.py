@@ -1,0 +1,144 @@
+"""The lake's files as rows: named, replaced, forgotten."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from pipelines.index import fulltext
+from pipelines.index.changes import NewMessage
+from pipelines.index.commit import insert_attachments, insert_files, insert_messages, message_columns
+from pipelines.index.engine import Index
+from pipelines.index.lease import Lease, renew
+from pipelines.index.lookup import chunks, message_rows
+from pipelines.index.tables import attachments, data_files, messages, occurrences, raws
+from pipelines.lake import DataFile
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBytes:
+    """Bytes of a message of one file, and where they stand."""
+
+    row_id: int
+    raw_sha256: str
+    path: str
+    primary: bool
+    """Whether the message's row was read from these bytes."""
+
+
+@dataclass(slots=True)
+class Replacement:
+    """A file of ``messages`` read anew: what its rows become."""
+
+    old_path: str
+    files: list[DataFile] = field(default_factory=list)
+    updated: dict[int, NewMessage] = field(default_factory=dict)
+    """By message row."""
+    added: list[NewMessage] = field(default_factory=list)
+    merged: dict[int, str] = field(default_factory=dict)
+    """Message rows that turned out to be another message: its key."""
+    key_of_bytes: dict[str, str] = field(default_factory=dict)
+    """Message keys by digest, for every bytes of the file's messages."""
+
+
+def forget_retired(index: Index, lease: Lease) -> None:
+    """Drop the rows of replaced files, once the files themselves are gone."""
+    with index.write() as connection:
+        connection.execute(
+            sa.delete(data_files).where(
+                data_files.c.mailbox_id == lease.mailbox_id, data_files.c.retired_at.is_not(None)
+            )
+        )
+
+
+def outdated_files(index: Index, lease: Lease, version: int | None) -> list[str]:
+    """Files of ``messages`` with rows of a normaliser older than ``version``; all files for None."""
+    query = (
+        sa.select(data_files.c.path)
+        .join(messages, messages.c.file_id == data_files.c.id)
+        .where(data_files.c.mailbox_id == lease.mailbox_id, data_files.c.retired_at.is_(None))
+        .distinct()
+        .order_by(data_files.c.path)
+    )
+    if version is not None:
+        query = query.where(messages.c.normaliser_version < version)
+    with index.read() as connection:
+        return list(connection.scalars(query))
+
+
+def bytes_of_file(connection: sa.Connection, mailbox_id: int, path: str) -> list[StoredBytes]:
+    """Every bytes of the messages whose rows stand in the file at ``path``, the primary ones first."""
+    held = sa.alias(data_files, "held")
+    rows = connection.execute(
+        sa.select(raws.c.row_id, raws.c.raw_sha256, held.c.path, messages.c.raw_sha256.label("first"))
+        .join(messages, messages.c.id == raws.c.row_id)
+        .join(data_files, data_files.c.id == messages.c.file_id)
+        .join(held, held.c.id == raws.c.file_id)
+        .where(data_files.c.mailbox_id == mailbox_id, data_files.c.path == path)
+        .order_by((raws.c.raw_sha256 == messages.c.raw_sha256).desc(), raws.c.id)
+    )
+    return [StoredBytes(row.row_id, row.raw_sha256, row.path, row.raw_sha256 == row.first) for row in rows]
+
+
+def replace_file(index: Index, lease: Lease, new: Replacement, now: datetime) -> None:
+    """Swap one file of ``messages`` for others, with every row, in one transaction."""
+    with index.write() as connection:
+        renew(connection, lease, now)
+        file_ids = insert_files(connection, lease.mailbox_id, new.files)
+        # Rows may trade keys among themselves; none may collide on the way.
+        for some in chunks([*new.updated, *new.merged]):
+            connection.execute(
+                sa.update(messages)
+                .where(messages.c.id.in_(some))
+                .values(message_key=sa.cast(messages.c.id, sa.String))
+            )
+        _update_messages(connection, new.updated, file_ids)
+        insert_messages(connection, lease.mailbox_id, new.added, file_ids)
+        _move_bytes(connection, lease.mailbox_id, new)
+        connection.execute(
+            sa.update(data_files).where(data_files.c.path == new.old_path).values(retired_at=now)
+        )
+    lease.commits += 1
+
+
+def _update_messages(
+    connection: sa.Connection, updated: dict[int, NewMessage], file_ids: dict[str, int]
+) -> None:
+    first_text = fulltext.next_id(connection)
+    for offset, (row_id, message) in enumerate(updated.items()):
+        columns = message_columns(message)
+        # When it was received is the server's word, not the normaliser's.
+        del columns["received_at"], columns["received_by_server"]
+        connection.execute(
+            sa.update(messages)
+            .where(messages.c.id == row_id)
+            .values(file_id=file_ids[message.file], text_id=first_text + offset, **columns)
+        )
+    for some in chunks(list(updated)):
+        connection.execute(sa.delete(attachments).where(attachments.c.row_id.in_(some)))
+    if updated:
+        fulltext.insert(connection, first_text, list(updated.values()))
+    keys = {message.row.record.message_key: row_id for row_id, message in updated.items()}
+    insert_attachments(connection, list(updated.values()), keys)
+
+
+def _move_bytes(connection: sa.Connection, mailbox_id: int, new: Replacement) -> None:
+    """Point bytes and occurrences at the messages they turned out to be."""
+    row_ids = message_rows(connection, mailbox_id, list({*new.key_of_bytes.values(), *new.merged.values()}))
+    for digest, key in new.key_of_bytes.items():
+        for table in (raws, occurrences):
+            connection.execute(
+                sa.update(table)
+                .where(
+                    table.c.mailbox_id == mailbox_id,
+                    table.c.raw_sha256 == digest,
+                    table.c.row_id != row_ids[key],
+                )
+                .values(row_id=row_ids[key])
+            )
+    for row_id, key in new.merged.items():
+        connection.execute(
+            sa.update(occurrences).where(occurrences.c.row_id == row_id).values(row_id=row_ids[key])
+        )
+        connection.execute(sa.delete(attachments).where(attachments.c.row_id == row_id))
+        connection.execute(sa.delete(messages).where(messages.c.id == row_id))

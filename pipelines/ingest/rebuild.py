@@ -1,0 +1,107 @@
+"""Rebuilding a mailbox's index from the lake: every file that is there counts, none is lost."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from pipelines.index.adopt import FoundRaw, adopt_messages, adopt_raws, forget
+from pipelines.index.changes import NewMessage, NewRaw
+from pipelines.index.lease import Lease
+from pipelines.index.lookup import keys_of_bytes, known_raws, message_rows
+from pipelines.ingest.ownership import last_numbers, record_claim
+from pipelines.ingest.renormalise import by_year, circumstances_of, publish, rows_of
+from pipelines.ingest.workspace import Workspace
+from pipelines.lake import DataFile, Dataset, MessageRow
+from pipelines.lake.schema import message_row
+from pipelines.mime import normalise, plain_text
+
+Progress = Callable[[str], None]
+"""Told the path of each file as it is taken up."""
+
+
+def rebuild(
+    workspace: Workspace,
+    lease: Lease,
+    progress: Progress = lambda _path: None,
+    without: Collection[str] = (),
+) -> int:
+    """Forget the mailbox's index and build it from the lake; returns the number of messages.
+
+    Rows of ``messages`` that are missing, or stand in two files after a crash, are put
+    right; ``raw`` is only read. ``without``: files that cannot be read.
+    """
+    epoch, commits = last_numbers(workspace.lake, workspace.index, lease)
+    forget(workspace.index, lease, workspace.clock.now(), epoch=epoch, commits=commits)
+    messages = 0
+    for path in sorted(workspace.lake.files(Dataset.MESSAGES, lease.address)):
+        progress(path)
+        messages += _adopt_messages(workspace, lease, path)
+    for path in sorted(workspace.lake.files(Dataset.RAW, lease.address) - set(without)):
+        progress(path)
+        messages += _adopt_raws(workspace, lease, path)
+    record_claim(workspace.lake, workspace.index, lease)
+    return messages
+
+
+def _adopt_messages(workspace: Workspace, lease: Lease, path: str) -> int:
+    rows = [message_row(row) for batch in workspace.lake.read(path) for row in rows_of(batch)]
+    single = _without_row(workspace, lease, {row.record.message_key: row for row in rows})
+    if len(single) == len(rows):
+        _enter(workspace, lease, workspace.lake.describe(Dataset.MESSAGES, path), single)
+        return len(single)
+    for year, some in by_year(single).items():
+        _enter(workspace, lease, publish(workspace, lease, year, some), some)
+    workspace.lake.delete(path)
+    return len(single)
+
+
+def _adopt_raws(workspace: Workspace, lease: Lease, path: str) -> int:
+    """Enter a file of bytes, first the messages that have no row yet; returns how many."""
+    found: list[FoundRaw] = []
+    unread: dict[str, MessageRow] = {}
+    for batch in workspace.lake.read(path):
+        digests = batch.column("raw_sha256").to_pylist()
+        with workspace.index.read() as connection:
+            doubled = known_raws(connection, lease.mailbox_id, digests)
+            key_of = keys_of_bytes(connection, lease.mailbox_id, digests)
+            known = message_rows(connection, lease.mailbox_id, batch.column("message_key").to_pylist())
+        for raw in rows_of(batch):
+            digest = raw["raw_sha256"]
+            if digest in doubled:
+                continue
+            key = key_of.get(digest) or (raw["message_key"] if raw["message_key"] in known else None)
+            if key is None:
+                row = MessageRow(record=normalise(raw["mime"]), **circumstances_of(raw))
+                key = row.record.message_key
+                unread.setdefault(key, row)
+            found.append(_found(raw, key, path))
+    missing = _without_row(workspace, lease, unread)
+    for year, rows in by_year(missing).items():
+        _enter(workspace, lease, publish(workspace, lease, year, rows), rows)
+    file = workspace.lake.describe(Dataset.RAW, path)
+    adopt_raws(workspace.index, lease, file, found, workspace.clock.now())
+    return len(missing)
+
+
+def _without_row(workspace: Workspace, lease: Lease, rows: dict[str, MessageRow]) -> list[MessageRow]:
+    with workspace.index.read() as connection:
+        known = message_rows(connection, lease.mailbox_id, list(rows))
+    return [row for key, row in rows.items() if key not in known]
+
+
+def _enter(workspace: Workspace, lease: Lease, file: DataFile, rows: list[MessageRow]) -> None:
+    messages = [NewMessage(row, True, file.path, plain_text(row.record)) for row in rows]
+    adopt_messages(workspace.index, lease, file, messages, workspace.clock.now())
+
+
+def _found(raw: dict[str, Any], key: str, path: str) -> FoundRaw:
+    return FoundRaw(
+        raw=NewRaw(raw["raw_sha256"], key, len(raw["mime"]), path),
+        protocol=raw["protocol"],
+        folder=raw["folder"],
+        native_id=raw["native_id"],
+        listed_size=raw["listed_size"],
+        received_at=raw["received_at"],
+        received_by_server=raw["received_by_server"],
+        flags=tuple(raw["flags"]),
+        fetched_at=raw["fetched_at"],
+    )
