@@ -1,18 +1,23 @@
 """Header blocks: where they end, and the fields in them (RFC 5322 §2.2, RFC 2045 §3)."""
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pipelines.mime.words import raw_text
 
 Fields = dict[bytes, list[bytes]]
-"""Values, unfolded, of the fields Mailover reads, by lower-case name."""
+"""Values, unfolded and stripped, of the fields Mailover reads, by lower-case name."""
 
 WANTED = frozenset(
     b"""message-id date subject from sender reply-to to cc bcc in-reply-to references list-id auto-submitted
     authentication-results content-type content-transfer-encoding content-disposition content-id""".split()
 )
 _NAME = re.compile(rb"[!-9;-~]+[ \t]*")
+_FIELD_START = re.compile(rb"\n(?![ \t])").split
+_LINE_BREAK = re.compile(rb"[\r\n]+(?=[ \t]|\Z)")
+_FIELD = re.compile(rb"[!-9;-~]+:|\Z")
+_JUNK = re.compile(rb"\n(?![ \t]|[!-9;-~]+:|\Z)")
 _LONE_CR = re.compile(rb"\r+\n|\r")
 _STRAY = re.compile(
     rb"(?i)(?:received|return-path|mime-version|delivered-to|status|(?:x|content|list|arc|dkim)-[!-9;-~]*)"
@@ -51,15 +56,23 @@ def read_block(mime: bytes, start: int, end: int, defects: set[str]) -> Block:
         body = start + (2 if mime.startswith(b"\r\n", start) else 1)
         return Block({}, start, start, min(body, end))
     stop, body = _blank_line(mime, start, end)
+    block = mime[start:stop]
+    if b"\n" not in block:
+        block = unix_lines(block)
+    if _FIELD.match(block) is None or _JUNK.search(block):
+        return _junk_block(mime, start, stop, body, defects)
+    return Block(_wanted(_FIELD_START(block)), start, stop, body)
+
+
+def _wanted(lines: Iterable[bytes]) -> Fields:
     fields: Fields = {}
-    for line in unfold(mime[start:stop]):
-        name, colon, value = line.partition(b":")
-        name = name.lower()
-        if name in WANTED:
-            fields.setdefault(name, []).append(value)
-        elif (not colon or b" " in name or b"\t" in name or not name) and line:
-            return _junk_block(mime, start, stop, body, defects)
-    return Block(fields, start, stop, body)
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if (name := name.lower()) in WANTED:
+            if b"\n" in value:
+                value = _LINE_BREAK.sub(b"", value)  # noqa: PLW2901 - the usual value is one line
+            fields.setdefault(name, []).append(value.strip())
+    return fields
 
 
 def _blank_line(mime: bytes, start: int, end: int) -> tuple[int, int]:
@@ -95,12 +108,7 @@ def _junk_block(mime: bytes, start: int, stop: int, body: int, defects: set[str]
     if end != stop:
         defects.add("header-end-missing")
         stop = body = end
-    fields: Fields = {}
-    for line in unfold(b"".join(kept)):
-        name, _, value = line.partition(b":")
-        if (name := name.strip().lower()) in WANTED:
-            fields.setdefault(name, []).append(value)
-    return Block(fields, start, stop, body)
+    return Block(_wanted(_FIELD_START(unix_lines(b"".join(kept)))), start, stop, body)
 
 
 def _is_field(line: bytes, *, known: bool) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from pipelines.mime.record import Address
 from pipelines.mime.reports import calendar_lines, report_lines
-from pipelines.mime.visible import links, visible_text
+from pipelines.mime.visible import essence
 
 KEY_VERSION = 1
 """Part of every key: raised when the definition of either key changes, keys of two versions never match."""
@@ -24,9 +24,8 @@ REPORT_TYPES = frozenset(
 
 
 def _digest(kind: str, items: Iterable[str]) -> str:
-    # The length in front of each item: no content can pose as two.
-    framed = "".join([f"{len(item)}:{item}" for item in items])
-    return hashlib.sha256(f"mailover {kind} {KEY_VERSION} {framed}".encode()).hexdigest()[:40]
+    # NUL never stands in decoded text (charsets.decode), so no content can pose as two.
+    return hashlib.sha256("\0".join((f"mailover-{kind}-{KEY_VERSION}", *items)).encode()).hexdigest()[:40]
 
 
 def folded(text: str) -> str:
@@ -73,7 +72,7 @@ def message_key(
     message_id, sent_at, sender, subject = identity
     items = [message_id or "", _second(sent_at), sender or "", folded(subject), folded(text or "")]
     if html:
-        items += [visible_text(html), *links(html)]
+        items += essence(html)
     return _digest("message", [*items, "", *sorted(attachment_digests), "", *sorted(unreadable)])
 
 

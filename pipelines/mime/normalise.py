@@ -73,18 +73,14 @@ class _Head:
 
     def first(self, name: bytes) -> bytes | None:
         """The first value that is not empty."""
-        for value in self._fields.get(name, ()):
-            if value := value.strip():
-                return value
-        return None
+        return next(filter(None, self._fields.get(name, ())), None)
 
     def addresses(self, name: bytes, *, first: bool = False) -> tuple[Address, ...]:
         found: list[Address] = []
         for value in self._fields.get(name, ()):
-            if value := value.strip():
-                found += parse_addresses(value, self._defects)
-                if first and found:
-                    break
+            found += parse_addresses(value, self._defects)
+            if first and found:
+                break
         return tuple(found)
 
     def texts(self, name: bytes) -> list[str]:
@@ -92,12 +88,12 @@ class _Head:
 
     def ids(self, name: bytes) -> tuple[str, ...]:
         """Message ids of In-Reply-To and References (RFC 5322 §3.6.4), bare ones too."""
-        found: dict[str, None] = {}
+        found: list[str] = []
         for value in self._fields.get(name, ()):
             text = header_text(value, self._defects)
             spelled = _ID.findall(text) if "<" in text else [word for word in text.split() if "@" in word]
-            found.update(dict.fromkeys("".join(one.split()) for one in spelled))
-        return tuple(one for one in found if one)
+            found += ["".join(one.split()) for one in spelled]
+        return tuple(dict.fromkeys(filter(None, found)))
 
     def _message_id(self) -> str | None:
         value = self.first(b"message-id")

@@ -93,7 +93,7 @@ def _value(fields: Fields, name: bytes, defects: set[str]) -> Value:
     values = fields.get(name)
     if values is None:
         return _NO_VALUE
-    found = parse_value(values[0].strip())
+    found = parse_value(values[0])
     if found.defects:
         defects |= found.defects
     return found

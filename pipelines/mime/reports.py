@@ -75,5 +75,5 @@ def report_lines(content: bytes) -> list[str]:
     for line in unfold(content):
         name, _, value = line.partition(b":")
         if folded := b" ".join([name.strip().lower(), *value.split()]):
-            lines.append(folded.decode("latin-1"))
+            lines.append(folded.replace(b"\0", b"").decode("latin-1"))
     return lines

@@ -41,17 +41,26 @@ def _quoted_printable(content: bytes, defects: set[str]) -> bytes:
 
 def _base64(content: bytes, defects: set[str]) -> bytes:
     content = content.strip()
-    characters = len(content) - content.count(b"\n") - content.count(b"\r")
-    padding = content[-2:].count(b"=")
+    characters = _characters(content)
     if characters % 4 == 0:
         try:
             decoded = pybase64.b64decode(content)
         except (binascii.Error, ValueError):
             decoded = b""
         # Nothing was skipped and nothing stopped early, or the length would be another.
-        if len(decoded) == characters // 4 * 3 - padding:
+        if len(decoded) == characters // 4 * 3 - content[-2:].count(b"="):
             return decoded
     return _imperfect_base64(content, defects)
+
+
+def _characters(content: bytes) -> int:
+    """How many digits there should be: counted by lines of one length, as encoders write them."""
+    width = content.find(b"\n")
+    if width <= 0:
+        return len(content)
+    ending = 2 if content[width - 1] == 13 else 1
+    lines, rest = divmod(len(content), width + 1)
+    return lines * (width + 1 - ending) + rest
 
 
 def _imperfect_base64(content: bytes, defects: set[str]) -> bytes:

@@ -23,13 +23,13 @@ def visible_text(markup: str) -> str:
     return " ".join(markup.split())
 
 
-def links(markup: str) -> list[str]:
-    """Values of ``href`` and ``src`` in order of appearance, white space folded."""
-    found = []
-    for match in _LINK.finditer("\n".join(tag for tag in _TAG.findall(_shown(markup)) if "=" in tag)):
-        value = match[1] or match[2] or match[3] or ""
-        found.append(" ".join((html.unescape(value) if "&" in value else value).split()))
-    return found
+def essence(markup: str) -> list[str]:
+    """What of HTML counts for the message key: its text, then each ``href`` and ``src``; white space folded."""
+    pieces = _TAG.split(_shown(markup))
+    found = [" ".join(pieces[::2])]
+    for match in _LINK.finditer("\n".join(tag for tag in pieces[1::2] if "=" in tag)):
+        found.append(match[1] or match[2] or match[3] or "")
+    return [" ".join((html.unescape(one) if "&" in one else one).split()) for one in found]
 
 
 def _shown(markup: str) -> str:
