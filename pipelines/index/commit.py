@@ -106,7 +106,7 @@ def insert_messages(
             for offset, each in enumerate(new)
         ],
     )
-    row_ids: dict[str, int] = dict(inserted.tuples())
+    row_ids: dict[str, int] = {row.message_key: row.id for row in inserted}
     fulltext.insert(connection, first_text, new)
     insert_attachments(connection, new, row_ids)
     return row_ids

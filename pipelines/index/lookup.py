@@ -224,7 +224,7 @@ def keys_in_file(connection: sa.Connection, mailbox_id: int, path: str) -> dict[
         .join(data_files, data_files.c.id == messages.c.file_id)
         .where(data_files.c.mailbox_id == mailbox_id, data_files.c.path == path)
     )
-    return dict(rows.tuples())
+    return {row.message_key: row.raw_sha256 for row in rows}
 
 
 def messages_without_bytes(connection: sa.Connection, mailbox_id: int) -> Sequence[str]:

@@ -93,5 +93,5 @@ def status(index: Index, addresses: Sequence[str], now: datetime) -> list[Mailbo
 def _grouped(
     connection: sa.Connection, value: sa.ColumnElement[Any], table: sa.Table, *where: sa.ColumnElement[bool]
 ) -> dict[int, Any]:
-    query = sa.select(table.c.mailbox_id, value).where(*where).group_by(table.c.mailbox_id)
-    return dict(connection.execute(query).tuples())
+    query = sa.select(table.c.mailbox_id, value.label("value")).where(*where).group_by(table.c.mailbox_id)
+    return {row.mailbox_id: row.value for row in connection.execute(query)}

@@ -81,7 +81,7 @@ class Batch:
 
     def expect(self, account: RoundAccount, count: int) -> None:
         """Take ``count`` more listed ids into the account."""
-        self._accounts[account.folder_id] = account
+        self._touch(account)
         account.listed += count
 
     def store(self, account: RoundAccount, protocol: str, fetched: Fetched) -> None:
@@ -94,6 +94,7 @@ class Batch:
             self.fail(account, FetchFailed(entry, "unreadable", detail, fallback=fetched.mime))
             return
         received_at = entry.received_at or record.sent_at or now
+        self._touch(account)
         self._read.append(_Read(account, protocol, entry, fetched.mime, record, received_at, now))
         self._pending.add((account.folder_id, entry.native_id))
         self._bytes += len(fetched.mime)
@@ -104,6 +105,7 @@ class Batch:
 
     def know(self, account: RoundAccount, live: dict[str, bool]) -> None:
         """Ids that stand for messages of the lake; False marks those that were taken for removed."""
+        self._touch(account)
         account.known += len(live)
         revived = {native_id for native_id, is_live in live.items() if not is_live}
         if revived:
@@ -111,6 +113,7 @@ class Batch:
 
     def link(self, account: RoundAccount, entry: Entry, message_key: str) -> None:
         """An id whose message was recognised from the listing."""
+        self._touch(account)
         account.known += 1
         self._pending.add((account.folder_id, entry.native_id))
         self._changes.occurrences.append(
@@ -119,6 +122,7 @@ class Batch:
 
     def fail(self, account: RoundAccount, failed: FetchFailed) -> None:
         """A listed message that could not be had: quarantined, or gone since it was listed."""
+        self._touch(account)
         self._pending.add((account.folder_id, failed.entry.native_id))
         listed = _listed(account, failed.entry)
         if failed.gone:
@@ -134,13 +138,16 @@ class Batch:
 
     def end(self, account: RoundAccount, native_ids: set[str]) -> None:
         """Ids that the server does not list any more."""
-        self._accounts[account.folder_id] = account
+        self._touch(account)
         self._changes.ended.setdefault(account.folder_id, set()).update(native_ids)
 
     def move_cursor(self, account: RoundAccount, cursor: str) -> None:
         """Every id up to ``cursor`` has its outcome, here or in an earlier commit."""
-        self._accounts[account.folder_id] = account
+        self._touch(account)
         self._changes.cursors[account.folder_id] = cursor
+
+    def _touch(self, account: RoundAccount) -> None:
+        self._accounts[account.folder_id] = account
 
     def flush(self) -> None:
         """Write everything collected so far; nothing of it exists before, all of it after."""

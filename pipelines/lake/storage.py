@@ -145,7 +145,13 @@ class Lake:
 
     def keep_fallback(self, mailbox: str, sha256: str, content: bytes) -> None:
         """Keep what a server offered instead of a message, outside the datasets."""
-        self._write(f"control/fallback/{partition(mailbox)}/{sha256}", content)
+        self._write(_fallback(mailbox, sha256), content)
+
+    def read_fallback(self, mailbox: str, sha256: str) -> bytes:
+        """What ``keep_fallback`` kept."""
+        with self._filesystem.open_input_file(f"{self.root}/{_fallback(mailbox, sha256)}") as source:
+            content: bytes = source.read()
+            return content
 
     def _write(self, path: str, content: Any) -> None:
         if self._local:
@@ -153,6 +159,10 @@ class Lake:
             return
         with self._filesystem.open_output_stream(f"{self.root}/{path}") as sink:
             sink.write(content)
+
+
+def _fallback(mailbox: str, sha256: str) -> str:
+    return f"control/fallback/{partition(mailbox)}/{sha256}"
 
 
 def _make_private(folder: Path) -> None:

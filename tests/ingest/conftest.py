@@ -1,0 +1,38 @@
+"""Workspaces over model mailboxes, and what stands in their lake."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.dataset as pads
+import pytest
+
+from tests.ingest.model import ALEX, KIM, ModelMailbox, ModelWorkspace, VirtualClock, configure
+
+
+@pytest.fixture
+def open_model(tmp_path: Path) -> Iterator[Callable[..., ModelWorkspace]]:
+    """Open a workspace over the mailboxes of Kim and Alex; again on the same folder, if asked again."""
+    opened: list[ModelWorkspace] = []
+    servers = {KIM: ModelMailbox(), ALEX: ModelMailbox()}
+
+    def opener(clock: VirtualClock | None = None) -> ModelWorkspace:
+        opened.append(ModelWorkspace(configure(tmp_path, KIM, ALEX), servers, clock or VirtualClock()))
+        return opened[-1]
+
+    yield opener
+    for workspace in opened:
+        workspace.close()
+
+
+@pytest.fixture
+def workspace(open_model: Callable[..., ModelWorkspace]) -> ModelWorkspace:
+    return open_model()
+
+
+def rows(workspace: ModelWorkspace, dataset: str) -> list[dict[str, object]]:
+    """What any reader of ``**/*.parquet`` finds in a dataset."""
+    root = Path(workspace.lake.root) / dataset
+    if not root.exists():
+        return []
+    found: list[dict[str, object]] = pads.dataset(root, partitioning="hive").to_table().to_pylist()
+    return found
