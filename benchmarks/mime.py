@@ -23,12 +23,35 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from pipelines.mime import normalise
+from pipelines.mime.params import parse_value
 
-WORDS = (
-    "please find attached the quarterly report for review before our meeting next week regards "
-    "project budget delivery schedule customer invoice contract update team status question answer "
-    "Zürich Müller naïve café przykład 東京 proposal deadline"
-).split()
+WORDS = [
+    *(
+        "please",
+        "find",
+        "attached",
+        "the",
+        "quarterly",
+        "report",
+        "for",
+        "review",
+        "before",
+        "our",
+        "meeting",
+    ),
+    *(
+        "project",
+        "budget",
+        "delivery",
+        "schedule",
+        "customer",
+        "invoice",
+        "contract",
+        "Zürich",
+        "naïve",
+        "東京",
+    ),
+]
 
 ADDRESS_FIELDS = ("from", "sender", "reply-to", "to", "cc", "bcc")
 TEXT_FIELDS = ("message-id", "subject", "in-reply-to", "references", "list-id", "auto-submitted")
@@ -67,8 +90,8 @@ def exchange_headers(rng: random.Random) -> str:
         + f"ARC-Seal: i=1; a=rsa-sha256; s=arcselector10001; d=microsoft.com; cv=none;{seal}\r\n"
         + f"ARC-Message-Signature: i=1; a=rsa-sha256; c=relaxed/relaxed; d=microsoft.com;{seal}\r\n"
         + f"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=contoso.com; s=selector1;{seal}\r\n"
-        + fold("Authentication-Results", "spf=pass (sender IP is 40.107.1.1) smtp.mailfrom=contoso.com; dkim=pass "
-               "(signature was verified) header.d=contoso.com;dmarc=pass action=none header.from=contoso.com")
+        + fold("Authentication-Results", "spf=pass (sender IP is 40.107.1.1) smtp.mailfrom=contoso.com; "
+               "dkim=pass (signature was verified) header.d=contoso.com; dmarc=pass action=none")
         + "X-MS-Exchange-Organization-SCL: 1\r\nX-MS-Exchange-Organization-AuthAs: Internal\r\n"
         + f"X-MS-Exchange-Organization-Network-Message-Id: {rng.randbytes(16).hex()}\r\n"
         + fold("X-Microsoft-Antispam", report.replace(";", "; "))
@@ -132,10 +155,10 @@ def small_mail(number: int) -> bytes:
     """A plain-text note of about 3.5 KB, as lists and machines send them."""
     rng = random.Random(number)
     received = "".join(
-        fold("Received", f"from mx{n}.example.net (mx{n}.example.net [192.0.2.{n}]) by mail.example.org with ESMTPS id "
-             f"{rng.randbytes(5).hex()}; Mon, 1 Sep 2025 10:00:{n:02} +0000") for n in range(4)
+        fold("Received", f"from mx{n}.example.net (mx{n}.example.net [192.0.2.{n}]) by mail.example.org "
+             f"with ESMTPS id {rng.randbytes(5).hex()}; Mon, 1 Sep 2025 10:00:{n:02} +0000") for n in range(4)
     )  # fmt: skip
-    lists = "List-Id: Users <users.example.org>\r\nList-Unsubscribe: <mailto:leave@example.org>\r\nPrecedence: list\r\n"
+    lists = "List-Id: Users <users.example.org>\r\nList-Unsubscribe: <mailto:leave@example.org>\r\n"
     text = "\r\n".join(sentence(rng, 10) for _ in range(28)) + "\r\n"
     body = f"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{text}"
     return f"{received}{envelope(rng, number)}{lists}{body}".encode()
@@ -197,6 +220,7 @@ def tolerant(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
 
 
 def cpu_seconds(read: Callable[[bytes], object], mails: Sequence[bytes]) -> float:
+    parse_value.cache_clear()  # boundaries seen in an earlier round are no help in life
     start = time.process_time()
     for mime in mails:
         read(mime)

@@ -17,6 +17,7 @@ _TOKEN = re.compile(
 )
 _SPEC = re.compile(r'(?:"[^"]*"|[^\s"<>]+)@[^\s<>"]*')
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_COMMENT = re.compile(r"\([^()]*\)")
 _INSIDE = re.compile(r"(.*)<([^<>\s]+@[^<>\s]+)>\s*", re.DOTALL)
 
 
@@ -69,7 +70,7 @@ class _Reader:
         self._angle: str | None = None
 
     def _read(self, text: str) -> None:
-        position, grouped = 0, False
+        position = 0
         while position < len(text):
             if text[position] == "(":
                 comment, position = _comment(text, position)
@@ -82,10 +83,8 @@ class _Reader:
                 self._take(match)
             elif match["mark"] != ":":
                 self._flush()
-                grouped = grouped and match["mark"] != ";"
-            elif not grouped and self._angle is None and "@" not in "".join(self._spelled):
-                grouped = True
-                self._reset()
+            elif self._angle is None and "@" not in "".join(self._spelled):
+                self._reset()  # the name of a group
             else:
                 self._name.append(":")
                 self._spelled.append(":")
@@ -128,6 +127,8 @@ def _one_space(name: str) -> str:
 
 
 def _spec(angle: str) -> str:
-    """What stands in angle brackets, without white space and without an obsolete route."""
-    address = "".join(angle.split()).strip("'")
+    """What stands in angle brackets, without comments and without an obsolete route."""
+    if "(" in angle:
+        angle = _COMMENT.sub("", angle)
+    address = " ".join(angle.split()).strip("'")
     return address.rpartition(":")[2] if address.startswith("@") else address

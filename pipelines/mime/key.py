@@ -6,7 +6,7 @@ white space) is not counted; what a person would call another message is.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from pipelines.mime.record import Address
@@ -50,7 +50,9 @@ def header_key(
     """
     if not message_id or (sent_at is None and not sender):
         return None
-    return _digest("header", (message_id, _second(sent_at), (sender or "").lower(), folded(subject)))
+    return _digest(
+        "header", ("".join(message_id.split()), _second(sent_at), (sender or "").lower(), folded(subject))
+    )
 
 
 def _second(instant: datetime | None) -> str:
@@ -59,21 +61,35 @@ def _second(instant: datetime | None) -> str:
 
 def message_key(
     identity: tuple[str | None, datetime | None, str | None, str],
+    recipients: Iterable[Address],
     text: str | None,
     html: str | None,
-    attachment_digests: Iterable[str],
-    unreadable: Iterable[str],
+    attachment_digests: Sequence[str],
+    unreadable: Sequence[str],
 ) -> str:
     """Digest of the decoded message.
 
-    ``identity``: Message-ID, date, sender, subject. ``unreadable``: digests of body parts that
-    have no faithful text, so that two of them never look alike.
+    ``identity``: Message-ID, date, sender, subject. ``recipients`` count only where there is no
+    Message-ID: Exchange rewrites them from its directory, for one protocol more than for another.
+    ``unreadable``: digests of body parts that have no faithful text, so that two of them never look alike.
     """
     message_id, sent_at, sender, subject = identity
-    items = [message_id or "", _second(sent_at), sender or "", folded(subject), folded(text or "")]
-    if html:
-        items += essence(html)
-    return _digest("message", [*items, "", *sorted(attachment_digests), "", *sorted(unreadable)])
+    to = () if message_id else sorted((found.address or found.name).lower() for found in recipients)
+    return _digest(
+        "message",
+        (
+            "".join((message_id or "").split()),
+            _second(sent_at),
+            sender or "",
+            folded(subject),
+            folded(text or ""),
+            _digest("html", essence(html)) if html else "",
+            *(
+                _digest("list", sorted(items)) if items else ""
+                for items in (to, attachment_digests, unreadable)
+            ),
+        ),
+    )
 
 
 def bytes_digest(content: bytes) -> str:

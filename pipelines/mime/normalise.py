@@ -104,7 +104,7 @@ class _Head:
         match = _ID.search(text)
         if match is None:
             self._defects.add("message-id-broken")
-        return "".join((match[1] if match else text).split()).strip("<>") or None
+        return " ".join((match[1] if match else text).split()).strip("<> ") or None
 
     def _date(self) -> datetime | None:
         value = self.first(b"date")
@@ -129,7 +129,8 @@ def _read(mime: bytes, depth: int) -> Record:
         defects.add("header-repeated")
     content = _content(mime, block, depth, defects)
     text, html = content.text, content.html
-    key = message_key(head.identity, text, html, content.digests, content.unreadable)
+    to, cc = head.addresses(b"to"), head.addresses(b"cc")
+    key = message_key(head.identity, (*to, *cc), text, html, content.digests, content.unreadable)
     message_id, sent_at, sender, subject = head.identity
     references, in_reply_to = head.ids(b"references"), head.ids(b"in-reply-to")
     lists = head.texts(b"list-id")
@@ -142,8 +143,8 @@ def _read(mime: bytes, depth: int) -> Record:
         from_=head.from_,
         sender=head.sender,
         reply_to=head.addresses(b"reply-to"),
-        to=head.addresses(b"to"),
-        cc=head.addresses(b"cc"),
+        to=to,
+        cc=cc,
         bcc=head.addresses(b"bcc"),
         in_reply_to=in_reply_to,
         references=references,

@@ -24,11 +24,10 @@ def visible_text(markup: str) -> str:
 
 
 def essence(markup: str) -> list[str]:
-    """What of HTML counts for the message key: its text, then each ``href`` and ``src``; white space folded."""
+    """What of HTML counts for the message key: its text, then each ``href`` and ``src``, white space folded."""
     pieces = _TAG.split(_shown(markup))
-    found = [" ".join(pieces[::2])]
-    for match in _LINK.finditer("\n".join(tag for tag in pieces[1::2] if "=" in tag)):
-        found.append(match[1] or match[2] or match[3] or "")
+    tags = "\n".join([tag for tag in pieces[1::2] if "=" in tag])
+    found = [" ".join(pieces[::2]), *("".join(link) for link in _LINK.findall(tags))]
     return [" ".join((html.unescape(one) if "&" in one else one).split()) for one in found]
 
 

@@ -51,10 +51,12 @@ def _decode_words(text: str, defects: set[str]) -> str:
             out.append(charsets.decode(pending, charset, defects))
             out.append(between)
             pending = b""
-        if pending and match[1].lower() != charset:
+        # Raw characters inside a word are text already, whatever charset it names.
+        named = match[1].lower() if match[3].isascii() else "utf-8"
+        if pending and named != charset:
             out.append(charsets.decode(pending, charset, defects))
             pending = b""
-        charset = match[1].lower()
+        charset = named
         pending += _word_bytes(match[2], match[3], defects)
     if pending:
         out.append(charsets.decode(pending, charset, defects))
