@@ -121,9 +121,7 @@ class ModelSource:
     @staticmethod
     def _entry(model: ModelFolder, uid: int) -> Entry:
         message = model.messages[uid]
-        return Entry(
-            f"{model.uidvalidity}:{uid}", len(message.mime), message.received_at, message.flags
-        )
+        return Entry(f"{model.uidvalidity}:{uid}", len(message.mime), message.received_at, message.flags)
 
     def _message(self, folder: Folder, entry: Entry) -> Message | None:
         model = self._folder(folder)

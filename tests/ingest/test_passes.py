@@ -84,7 +84,10 @@ def test_two_contents_under_one_message_id_are_two_messages(workspace: ModelWork
     server.inbox.deliver(mail(1, "Draft one."))
     server.inbox.deliver(mail(1, "Draft two."))
     ingest(workspace)
-    assert sorted(str(row["text"]).strip() for row in rows(workspace, "messages")) == ["Draft one.", "Draft two."]
+    assert sorted(str(row["text"]).strip() for row in rows(workspace, "messages")) == [
+        "Draft one.",
+        "Draft two.",
+    ]
 
 
 def test_bytes_are_kept_when_two_forms_of_one_message_arrive(workspace: ModelWorkspace) -> None:

@@ -1,0 +1,83 @@
+"""Run by the crash tests: one pass over a model mailbox that dies by SIGKILL where it is told to.
+
+Usage: crashing.py FOLDER POINT OCCURRENCE [ingest|messages|message_index]
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipelines.index import commit as commit_module
+from pipelines.index import files as files_module
+from pipelines.ingest import batch, passes, renormalise
+from pipelines.ingest.stages import Stage, run_stage
+from pipelines.lake import Lake
+from tests.ingest.model import KIM, ModelFolder, ModelMailbox, ModelWorkspace, VirtualClock, configure, mail
+
+
+def server() -> ModelMailbox:
+    """The same mailbox for the crashing run and for the one after it."""
+    mailbox = ModelMailbox()
+    mailbox.folders["Archive"] = ModelFolder()
+    for number in range(9):
+        mailbox.inbox.deliver(mail(number))
+        mailbox.folders["Archive"].deliver(mail(number if number % 3 else number + 100))
+    return mailbox
+
+
+def small_batches(workspace: ModelWorkspace) -> ModelWorkspace:
+    """A commit every few messages, in the middle of pages too."""
+    workspace.config.ingest.__dict__["batch_bytes"] = 700
+    return workspace
+
+
+def die(owner: Any, name: str, occurrence: int, *, after: bool) -> None:
+    """Make the nth call of a function the process's last."""
+    real: Callable[..., Any] = getattr(owner, name)
+    calls = 0
+
+    def fatal(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        last = calls == occurrence
+        if last and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*args, **kwargs)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, fatal)
+
+
+POINTS: dict[str, tuple[Any, str, bool]] = {
+    "before a file is published": (Lake, "publish", False),
+    "after a file is published": (Lake, "publish", True),
+    "before the transaction": (batch, "commit", False),
+    "inside the transaction": (commit_module, "_write", True),
+    "after the transaction": (batch, "commit", True),
+    "before folders are recorded": (passes, "record_folders", False),
+    "after folders are recorded": (passes, "record_folders", True),
+    "before the pass is recorded": (passes, "record_pass", False),
+    "before a file is replaced": (renormalise, "replace_file", False),
+    "inside the replacement": (files_module, "_move_bytes", True),
+    "after a file is replaced": (renormalise, "replace_file", True),
+    "before a file is deleted": (Lake, "delete", False),
+    "after a file is deleted": (Lake, "delete", True),
+}
+
+
+def main() -> None:
+    folder, point, occurrence, stage = sys.argv[1:]
+    workspace = small_batches(ModelWorkspace(configure(Path(folder), KIM), {KIM: server()}, VirtualClock()))
+    owner, name, after = POINTS[point]
+    die(owner, name, int(occurrence), after=after)
+    list(run_stage(workspace, Stage(stage), list(workspace.config.mailboxes)))
+    workspace.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""kill -9 at every commit point, and a re-run: nothing lost, nothing twice."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
+from pipelines.ingest.report import Outcome
+from pipelines.ingest.stages import Stage, run_stage
+from pipelines.lake import Dataset
+from tests.ingest.conftest import rows
+from tests.ingest.crashing import POINTS, server, small_batches
+from tests.ingest.model import KIM, ModelWorkspace, VirtualClock, configure
+
+ROOT = Path(__file__).parents[2]
+INGESTING = [point for point in POINTS if "replace" not in point and "delete" not in point]
+REWRITING = [point for point in POINTS if point not in INGESTING]
+
+
+def crash(folder: Path, point: str, occurrence: int, stage: Stage) -> None:
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "tests/ingest/crashing.py"), str(folder), point, str(occurrence), stage],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == -signal.SIGKILL, f"{point} was not reached: {process.stderr}"
+
+
+def run(folder: Path, stage: Stage = Stage.RAW_MESSAGES) -> ModelWorkspace:
+    workspace = small_batches(ModelWorkspace(configure(folder, KIM), {KIM: server()}, VirtualClock()))
+    (report,) = run_stage(workspace, stage, list(workspace.config.mailboxes))
+    assert report.outcome is Outcome.DONE, report.error
+    return workspace
+
+
+def assert_exact(workspace: ModelWorkspace) -> None:
+    everything = server().all_mime()
+    raw = [row["mime"] for row in rows(workspace, "raw")]
+    assert sorted(raw) == sorted(everything)  # type: ignore[type-var]
+    keys = [row["message_key"] for row in rows(workspace, "messages")]
+    assert len(keys) == len(set(keys)) == len(everything)
+    for check in (nothing_lost, nothing_twice, bytes_are_kept):
+        result = check(workspace, KIM)
+        assert result.passed, (check.__name__, result.summary)
+
+
+@pytest.mark.parametrize("occurrence", [1, 2, 4])
+@pytest.mark.parametrize("point", INGESTING)
+def test_nothing_lost_nothing_twice_after_kill_9(tmp_path: Path, point: str, occurrence: int) -> None:
+    if point.endswith("recorded") and occurrence > 1:
+        occurrence = 1  # once a pass
+    crash(tmp_path, point, occurrence, Stage.RAW_MESSAGES)
+    workspace = run(tmp_path)
+    assert_exact(workspace)
+    workspace.close()
+
+
+def test_nothing_twice_an_orphan_is_swept_by_the_next_run(tmp_path: Path) -> None:
+    crash(tmp_path, "before the transaction", 2, Stage.RAW_MESSAGES)
+    before = ModelWorkspace(configure(tmp_path, KIM), {KIM: server()}, VirtualClock())
+    orphans = before.lake.files(Dataset.RAW, KIM)
+    before.close()
+    workspace = run(tmp_path)
+    named = workspace.lake.files(Dataset.RAW, KIM)
+    assert orphans - named, "the crash left a file that no transaction named"
+    workspace.close()
+
+
+@pytest.mark.parametrize("point", REWRITING)
+def test_nothing_twice_after_kill_9_while_messages_are_written_anew(tmp_path: Path, point: str) -> None:
+    run(tmp_path).close()
+    crash(tmp_path, point, 2, Stage.MESSAGES)
+    workspace = run(tmp_path)
+    assert_exact(workspace)
+    workspace.close()
+
+
+@pytest.mark.parametrize("again", [Stage.MESSAGES, Stage.MESSAGE_INDEX])
+def test_bytes_are_kept_each_stage_can_be_redone_from_the_one_before(tmp_path: Path, again: Stage) -> None:
+    run(tmp_path).close()
+    workspace = run(tmp_path, again)
+    assert_exact(workspace)
+    workspace.close()

@@ -1,0 +1,231 @@
+"""Lake and index, when one of them is lost, old, foreign or damaged."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.errors import LakeMismatchError
+from pipelines.index.search import search
+from pipelines.index.status import status
+from pipelines.ingest import rebuild as rebuild_module
+from pipelines.ingest import renormalise as renormalise_module
+from pipelines.ingest.passes import ingest_mailbox
+from pipelines.ingest.report import MailboxReport, Outcome
+from pipelines.ingest.stages import Stage, run_stage
+from pipelines.ingest.verify import verify
+from pipelines.lake import Dataset
+from tests.ingest.conftest import rows
+from tests.ingest.model import KIM, ModelFolder, ModelMailbox, ModelWorkspace, VirtualClock, configure, mail
+
+Opener = Callable[[], ModelWorkspace]
+
+
+@pytest.fixture
+def reopen(tmp_path: Path) -> Opener:
+    """Kim's mailbox with five messages and one copy; opened again over whatever lies in the folder."""
+    server = ModelMailbox()
+    server.folders["Projects"] = ModelFolder()
+    for number in range(5):
+        server.inbox.deliver(mail(number))
+    server.folders["Projects"].deliver(mail(0))
+    server.folders["Projects"].deliver(mail(50))
+
+    def opener() -> ModelWorkspace:
+        return ModelWorkspace(configure(tmp_path, KIM), {KIM: server}, VirtualClock())
+
+    return opener
+
+
+def ingest(workspace: ModelWorkspace) -> MailboxReport:
+    return ingest_mailbox(workspace, workspace.config.mailbox(KIM))
+
+
+def lose_index(folder: Path) -> None:
+    for file in folder.glob("mailover.db*"):
+        file.unlink()
+
+
+def data_file(workspace: ModelWorkspace, dataset: Dataset) -> Path:
+    return Path(workspace.lake.root) / min(workspace.lake.files(dataset, KIM))
+
+
+def test_nothing_lost_an_empty_index_over_a_full_lake_stops_ingestion(tmp_path: Path, reopen: Opener) -> None:
+    ingest(reopen())
+    before = {path: path.read_bytes() for path in (tmp_path / "lake").rglob("*.parquet")}
+    lose_index(tmp_path)
+    report = ingest(reopen())
+    assert report.outcome is Outcome.FAILED
+    assert isinstance(report.error, LakeMismatchError)
+    assert "mailover verify" in str(report.error)
+    assert {path: path.read_bytes() for path in (tmp_path / "lake").rglob("*.parquet")} == before
+
+
+def test_bytes_are_kept_a_lost_index_is_rebuilt_from_the_lake_alone(tmp_path: Path, reopen: Opener) -> None:
+    workspace = reopen()
+    ingest(workspace)
+    hits = search(workspace.index, "figures", 100)
+    lose_index(tmp_path)
+    workspace = reopen()
+    found = verify(workspace, KIM)
+    assert found.damage == []
+    assert len(found.repaired) == 1
+    rebuilt = search(workspace.index, "figures", 100)
+    assert [dataclasses.replace(each, folders=()) for each in rebuilt] == [
+        dataclasses.replace(each, folders=()) for each in hits
+    ]
+    assert verify(workspace, KIM).repaired == [], "once is enough"
+
+
+def test_nothing_twice_after_a_rebuild_the_next_pass_downloads_nothing(
+    tmp_path: Path, reopen: Opener
+) -> None:
+    ingest(reopen())
+    lose_index(tmp_path)
+    workspace = reopen()
+    verify(workspace, KIM)
+    server = workspace.servers[KIM]
+    server.fetched.clear()
+    assert ingest(workspace).outcome is Outcome.DONE
+    assert server.fetched == []
+    assert len(rows(workspace, "messages")) == 6
+    assert status(workspace.index, [KIM], workspace.clock.now())[0].occurrences == 7
+
+
+def test_nothing_lost_an_older_copy_of_the_index_stops_ingestion(tmp_path: Path, reopen: Opener) -> None:
+    workspace = reopen()
+    ingest(workspace)
+    workspace.close()
+    shutil.copy(tmp_path / "mailover.db", tmp_path / "copy")
+    workspace = reopen()
+    workspace.servers[KIM].inbox.deliver(mail(77))
+    ingest(workspace)
+    workspace.close()
+    lose_index(tmp_path)
+    shutil.copy(tmp_path / "copy", tmp_path / "mailover.db")
+    workspace = reopen()
+    report = ingest(workspace)
+    assert isinstance(report.error, LakeMismatchError)
+    verify(workspace, KIM)
+    assert ingest(workspace).outcome is Outcome.DONE
+    assert {row["mime"] for row in rows(workspace, "raw")} == workspace.servers[KIM].all_mime()
+    assert len(rows(workspace, "messages")) == 7
+
+
+def test_a_lost_messages_file_is_written_anew_from_raw(reopen: Opener) -> None:
+    workspace = reopen()
+    ingest(workspace)
+    before = {row["message_key"] for row in rows(workspace, "messages")}
+    data_file(workspace, Dataset.MESSAGES).unlink()
+    assert isinstance(ingest(workspace).error, LakeMismatchError)
+    found = verify(workspace, KIM)
+    assert found.damage == []
+    assert {row["message_key"] for row in rows(workspace, "messages")} == before
+    assert ingest(workspace).outcome is Outcome.DONE
+
+
+def test_an_unreadable_messages_file_is_written_anew_from_raw(reopen: Opener) -> None:
+    workspace = reopen()
+    ingest(workspace)
+    before = {row["message_key"] for row in rows(workspace, "messages")}
+    data_file(workspace, Dataset.MESSAGES).write_bytes(b"PAR1 no more")
+    assert verify(workspace, KIM).damage == []
+    assert {row["message_key"] for row in rows(workspace, "messages")} == before
+
+
+def test_bytes_are_kept_altered_bytes_are_named_as_damage(reopen: Opener) -> None:
+    workspace = reopen()
+    ingest(workspace)
+    path = data_file(workspace, Dataset.RAW)
+    table = pq.read_table(path)
+    column = table.schema.get_field_index("mime")
+    altered = [value.replace(b"figures", b"numbers") for value in table.column(column).to_pylist()]
+    replaced = pa.array(altered, table.schema.field(column).type)
+    pq.write_table(table.set_column(column, table.schema.field(column), replaced), path)
+    found = verify(workspace, KIM)
+    assert len(found.damage) == table.num_rows
+    assert all("have changed" in line for line in found.damage)
+
+
+def test_bytes_are_kept_lost_bytes_are_named_as_damage(reopen: Opener) -> None:
+    workspace = reopen()
+    ingest(workspace)
+    data_file(workspace, Dataset.RAW).unlink()
+    found = verify(workspace, KIM)
+    assert found.damage
+    assert found.damage[0].startswith("6 messages have lost their bytes")
+
+
+def test_bytes_are_kept_a_newer_normaliser_reads_the_lake_never_the_server(
+    reopen: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = reopen()
+    ingest(workspace)
+    server = workspace.servers[KIM]
+    server.fetched.clear()
+    real = renormalise_module.normalise
+
+    def newer(mime: bytes) -> object:
+        record = real(mime)
+        return dataclasses.replace(
+            record, subject=record.subject.upper(), message_key="f" + record.message_key[1:]
+        )
+
+    monkeypatch.setattr(renormalise_module, "normalise", newer)
+    (report,) = run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes))
+    assert report.messages == 6
+    assert {row["subject"] for row in rows(workspace, "messages")} >= {"REPORT 1", "REPORT 50"}
+    assert all(str(row["message_key"]).startswith("f") for row in rows(workspace, "messages"))
+    (hit,) = search(workspace.index, "subject:50", 10)
+    assert (hit.subject, hit.folders) == ("REPORT 50", ("Projects",))
+    assert ingest(workspace).messages == 0
+    assert server.fetched == []
+    assert verify(workspace, KIM).repaired == []
+
+
+def test_a_newer_normaliser_may_find_that_two_messages_are_one_and_one_is_two(
+    reopen: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = reopen()
+    inbox = workspace.servers[KIM].inbox
+    folded = mail(3).replace(b"Subject: Report 3", b"Subject: Report\r\n 3")
+    inbox.deliver(folded)
+    ingest(workspace)
+    real = renormalise_module.normalise
+
+    def newer(mime: bytes) -> object:
+        record = real(mime)
+        key = "0" * 40 if record.subject in ("Report 1", "Report 2") else record.message_key
+        return dataclasses.replace(record, message_key="1" * 40 if mime == folded else key)
+
+    monkeypatch.setattr(renormalise_module, "normalise", newer)
+    monkeypatch.setattr(rebuild_module, "normalise", newer)
+    list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
+    keys = [row["message_key"] for row in rows(workspace, "messages")]
+    assert len(keys) == len(set(keys)) == 6
+    assert {"0" * 40, "1" * 40} <= set(keys)
+    state = status(workspace.index, [KIM], workspace.clock.now())[0]
+    assert (state.messages, state.occurrences) == (6, 8)
+    assert verify(workspace, KIM).repaired == []
+
+
+def test_a_file_of_another_index_is_never_swept(reopen: Opener) -> None:
+    workspace = reopen()
+    ingest(workspace)
+    own = data_file(workspace, Dataset.RAW)
+    foreign = own.with_name("deadbeef-1-1.parquet")
+    shutil.copy(own, foreign)
+    assert isinstance(ingest(workspace).error, LakeMismatchError)
+    assert foreign.exists()
+
+
+def test_secrets_stay_secret_lake_and_index_are_readable_by_their_owner_only(
+    tmp_path: Path, reopen: Opener
+) -> None:
+    ingest(reopen())
+    for path in [*(tmp_path / "lake").rglob("*"), *tmp_path.glob("mailover.db*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
