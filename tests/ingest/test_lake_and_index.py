@@ -12,13 +12,12 @@ import pytest
 from pipelines.errors import LakeMismatchError
 from pipelines.index.search import search
 from pipelines.index.status import status
-from pipelines.ingest import rebuild as rebuild_module
-from pipelines.ingest import renormalise as renormalise_module
 from pipelines.ingest.passes import ingest_mailbox
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.verify import verify
 from pipelines.lake import Dataset
+from pipelines.mime import normalise
 from tests.ingest.conftest import rows
 from tests.ingest.model import KIM, ModelFolder, ModelMailbox, ModelWorkspace, VirtualClock, configure, mail
 
@@ -167,15 +166,14 @@ def test_bytes_are_kept_a_newer_normaliser_reads_the_lake_never_the_server(
     ingest(workspace)
     server = workspace.servers[KIM]
     server.fetched.clear()
-    real = renormalise_module.normalise
 
     def newer(mime: bytes) -> object:
-        record = real(mime)
+        record = normalise(mime)
         return dataclasses.replace(
             record, subject=record.subject.upper(), message_key="f" + record.message_key[1:]
         )
 
-    monkeypatch.setattr(renormalise_module, "normalise", newer)
+    monkeypatch.setattr("pipelines.ingest.renormalise.normalise", newer)
     (report,) = run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes))
     assert report.messages == 6
     assert {row["subject"] for row in rows(workspace, "messages")} >= {"REPORT 1", "REPORT 50"}
@@ -195,15 +193,14 @@ def test_a_newer_normaliser_may_find_that_two_messages_are_one_and_one_is_two(
     folded = mail(3).replace(b"Subject: Report 3", b"Subject: Report\r\n 3")
     inbox.deliver(folded)
     ingest(workspace)
-    real = renormalise_module.normalise
 
     def newer(mime: bytes) -> object:
-        record = real(mime)
+        record = normalise(mime)
         key = "0" * 40 if record.subject in ("Report 1", "Report 2") else record.message_key
         return dataclasses.replace(record, message_key="1" * 40 if mime == folded else key)
 
-    monkeypatch.setattr(renormalise_module, "normalise", newer)
-    monkeypatch.setattr(rebuild_module, "normalise", newer)
+    monkeypatch.setattr("pipelines.ingest.renormalise.normalise", newer)
+    monkeypatch.setattr("pipelines.ingest.rebuild.normalise", newer)
     list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
     keys = [row["message_key"] for row in rows(workspace, "messages")]
     assert len(keys) == len(set(keys)) == 6

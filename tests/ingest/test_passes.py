@@ -10,10 +10,10 @@ from pipelines.index.lease import hold
 from pipelines.index.search import search
 from pipelines.index.status import status
 from pipelines.index.tables import folders, occurrences, quarantine, rounds
-from pipelines.ingest import batch as batch_module
 from pipelines.ingest.passes import ingest_mailbox
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage, run_stage
+from pipelines.mime import normalise
 from pipelines.sources.base import Entry, FetchFailed
 from tests.ingest.conftest import rows
 from tests.ingest.model import ALEX, KIM, ModelFolder, ModelWorkspace, mail
@@ -239,14 +239,13 @@ def test_failure_is_contained_bytes_the_normaliser_cannot_read_are_kept_and_coun
 ) -> None:
     server = workspace.servers[KIM]
     fill(server.inbox, range(3))
-    real = batch_module.normalise
 
     def fragile(mime: bytes) -> object:
         if b"<1@" in mime:
             raise RecursionError(mime.decode())
-        return real(mime)
+        return normalise(mime)
 
-    monkeypatch.setattr(batch_module, "normalise", fragile)
+    monkeypatch.setattr("pipelines.ingest.batch.normalise", fragile)
     report = ingest(workspace)
     assert (report.rounds[0].stored, report.rounds[0].quarantined) == (2, 1)
     with workspace.index.read() as connection:
