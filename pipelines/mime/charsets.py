@@ -69,7 +69,7 @@ def _codec(charset: str) -> str | None:
     name = _ALIASES.get(name, name)
     try:
         known = codecs.lookup(name)
-        if known.name in _NOT_CHARSETS:
+        if known.name.replace("-", "_") in _NOT_CHARSETS:
             return None
         b"".decode(name)
     except (LookupError, ValueError):

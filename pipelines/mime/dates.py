@@ -19,7 +19,7 @@ _ZONES = {
 """Minutes east of Greenwich; RFC 5322 §4.3 and the abbreviations seen beside them."""
 
 _CLOCK = (
-    r"(?P<hour>\d{1,2})[:.](?P<minute>\d{1,2})(?:[:.](?P<second>\d{1,2})(?:\.\d+)?)?"
+    r"(?P<hour>\d{1,2})\s*[:.]\s*(?P<minute>\d{1,2})(?:\s*[:.]\s*(?P<second>\d{1,2})(?:\.\d+)?)?"
     r"(?:\s*(?P<half>[AaPp])[Mm]\b)?"
 )
 _ZONE = r"(?P<zone>[+-]?\s?\d{1,2}:?\d{2}\b|[A-Za-z]{1,5}\b)"

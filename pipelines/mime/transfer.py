@@ -6,9 +6,10 @@ import re
 import pybase64
 
 _NOT_ALPHABET = re.compile(rb"[^A-Za-z0-9+/=]+")
-_PROSE = re.compile(rb"(?m)^[^\r\n]*[^A-Za-z0-9+/=\s][^\r\n]*$")
+_PROSE = re.compile(rb"(?m)^[^\r\n]*[^A-Za-z0-9+/=\s]")
+_WORDS = re.compile(rb"\S \S")
 _PADDED = re.compile(rb"[A-Za-z0-9+/]+=*")
-_QP_BROKEN = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*\r?\n|[ \t]*\Z)")
+_QP_BROKEN = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*[\r\n]|[ \t]*\Z)")
 _QP_SOFT_SPACE = re.compile(rb"=[ \t]{1,80}(?=\r?\n|\Z)")
 _UU_BEGIN = re.compile(rb"(?m)^begin [0-7]{3,4} [^\r\n]*\r?\n?")
 _PLAIN = frozenset({"", "7bit", "8bit", "binary"})
@@ -42,7 +43,7 @@ def _quoted_printable(content: bytes, defects: set[str]) -> bytes:
 def _base64(content: bytes, defects: set[str]) -> bytes:
     content = content.strip()
     characters = _characters(content)
-    if characters % 4 == 0:
+    if characters % 4 == 0 and b" " not in content[-200:]:
         try:
             decoded = pybase64.b64decode(content)
         except (binascii.Error, ValueError):
@@ -65,8 +66,8 @@ def _characters(content: bytes) -> int:
 
 def _imperfect_base64(content: bytes, defects: set[str]) -> bytes:
     prose = _PROSE.search(content)
-    if prose and b" " in prose[0].strip():
-        # A line of words: a mailing list's footer put below the encoded text.
+    if prose and _WORDS.search(content, prose.start()):
+        # Lines of words: a mailing list's footer put below the encoded text.
         defects.add("base64-trailing-text")
         content = content[: prose.start()]
     if _NOT_ALPHABET.search(content.translate(None, b" \t\r\n")):

@@ -24,7 +24,7 @@ def visible_text(markup: str) -> str:
 
 
 def essence(markup: str) -> list[str]:
-    """What of HTML counts for the message key: its text, then each ``href`` and ``src``, white space folded."""
+    """What of HTML counts for the message key: its text, then each ``href`` and ``src``; spaces folded."""
     pieces = _TAG.split(_shown(markup))
     tags = "\n".join([tag for tag in pieces[1::2] if "=" in tag])
     found = [" ".join(pieces[::2]), *("".join(link) for link in _LINK.findall(tags))]

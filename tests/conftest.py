@@ -1,0 +1,24 @@
+"""What every room's tests share."""
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ARCHIVE = ROOT.parent / "shared" / "corpus" / "corpus-dev.tar.xz"
+
+
+@pytest.fixture(scope="session")
+def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of real mail with its MANIFEST.tsv: MAILOVER_CORPUS, else the archive beside the project."""
+    named = os.environ.get("MAILOVER_CORPUS")
+    if named:
+        return Path(named)
+    if not ARCHIVE.exists():
+        pytest.skip("the corpus of real mail is not here: set MAILOVER_CORPUS to its unpacked folder")
+    unpacked = tmp_path_factory.mktemp("corpus")
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(unpacked, filter="data")
+    return next(unpacked.rglob("MANIFEST.tsv")).parent
