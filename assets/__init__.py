@@ -1,0 +1,1 @@
+"""What Dagster shows and runs: thin, one function of ``pipelines`` behind each asset."""

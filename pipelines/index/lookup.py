@@ -255,3 +255,40 @@ def newest_rounds(connection: sa.Connection, mailbox_id: int) -> Sequence[sa.Row
         .join(folders, folders.c.id == rounds.c.folder_id)
         .where(rounds.c.id.in_(newest), folders.c.skipped.is_(None), folders.c.cursor.is_not(None))
     ).all()
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A message, and the files of the lake in which its row and its bytes stand."""
+
+    row_id: int
+    message_key: str
+    mailbox: str
+    raw_sha256: str
+    message_path: str
+    raw_path: str
+
+
+def find_message(connection: sa.Connection, key: str) -> list[Placed]:
+    """Messages whose key begins with ``key``; two are enough to see that it names no single one."""
+    held = sa.alias(data_files, "held")
+    rows = connection.execute(
+        sa.select(
+            messages.c.id,
+            messages.c.message_key,
+            mailboxes.c.address,
+            messages.c.raw_sha256,
+            data_files.c.path,
+            held.c.path.label("raw_path"),
+        )
+        .join(mailboxes, mailboxes.c.id == messages.c.mailbox_id)
+        .join(data_files, data_files.c.id == messages.c.file_id)
+        .join(
+            raws, (raws.c.mailbox_id == messages.c.mailbox_id) & (raws.c.raw_sha256 == messages.c.raw_sha256)
+        )
+        .join(held, held.c.id == raws.c.file_id)
+        .where(messages.c.message_key >= key, messages.c.message_key < key + "g")
+        .order_by(messages.c.message_key, messages.c.id)
+        .limit(20)
+    )
+    return [Placed(*row) for row in rows]

@@ -1,0 +1,68 @@
+"""What a pass leaves in Dagster's event log: one materialisation per asset and mailbox, never per message."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from assets.checks import evaluation
+from pipelines.index.status import status
+from pipelines.ingest.checks import CheckResult, nothing_lost
+from pipelines.ingest.report import MailboxReport, Outcome
+from pipelines.ingest.stages import Stage
+from pipelines.ingest.workspace import Workspace
+
+
+def record_pass(
+    context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage, report: MailboxReport
+) -> None:
+    """Log what became of one mailbox; the numbers plot over time."""
+    if report.outcome is Outcome.BUSY:
+        context.log.info(str(report.error))
+        return
+    if report.outcome is Outcome.FAILED:
+        context.log.error(f"{report.mailbox}: {report.error}")
+        failed = CheckResult(False, str(report.error))
+        context.log_event(evaluation("nothing_lost", failed, report.mailbox))
+        return
+    stages = list(Stage)
+    for written in stages[stages.index(stage) :]:
+        context.log_event(
+            dg.AssetMaterialization(
+                written.value, partition=report.mailbox, metadata=_metadata(workspace, written, report)
+            )
+        )
+    if stage is Stage.RAW_MESSAGES:
+        result = nothing_lost(workspace, report.mailbox)
+        context.log_event(evaluation("nothing_lost", result, report.mailbox))
+    context.log.info(
+        f"{report.mailbox}: {report.messages} new messages, {report.total('bytes')} bytes, "
+        f"{report.total('quarantined')} quarantined, {len(report.folder_errors)} folders failed"
+    )
+
+
+def failed_mailboxes(reports: Sequence[MailboxReport]) -> dict[str, str]:
+    """Mailboxes that could not be read, and why."""
+    return {each.mailbox: str(each.error) for each in reports if each.outcome is Outcome.FAILED}
+
+
+def _metadata(workspace: Workspace, stage: Stage, report: MailboxReport) -> dict[str, dg.MetadataValue]:
+    (state,) = status(workspace.index, [report.mailbox], workspace.clock.now())
+    figures: dict[str, float] = {
+        "new_messages": report.messages,
+        "seconds": round(report.seconds, 3),
+    }
+    if stage is Stage.RAW_MESSAGES:
+        figures |= {
+            "new_bytes": report.total("bytes"),
+            "downloads": report.downloads,
+            "folders": len(report.rounds),
+            "folders_failed": len(report.folder_errors),
+            "quarantine": state.quarantine,
+        }
+    if stage is Stage.MESSAGE_INDEX:
+        figures |= {"occurrences": state.occurrences, "lag_seconds": round(state.lag or 0.0, 1)}
+    metadata = {
+        name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(value)
+        for name, value in figures.items()
+    }
+    return {"dagster/row_count": dg.MetadataValue.int(state.messages), **metadata}

@@ -1,0 +1,84 @@
+"""The stages of a message as assets: new mail passes all three in one run and one commit."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pyarrow as pa
+from pydantic import Field
+
+from assets.events import failed_mailboxes, record_pass
+from assets.partitions import mailboxes, partitions_of
+from assets.resources import Mailover
+from pipelines.ingest.stages import Stage, run_stage
+from pipelines.lake.schema import MESSAGES_SCHEMA, RAW_SCHEMA
+
+
+class Batch(dg.Config):
+    """The mailboxes one run serves; a run per mailbox would cost a hundred times as much."""
+
+    mailboxes: list[str] = Field(default_factory=list)
+    """Addresses. Empty: the run's partition or range, else every configured mailbox."""
+
+
+def _spec(
+    key: str, description: str, kind: str, after: str | None, schema: pa.Schema | None = None
+) -> dg.AssetSpec:
+    columns = [dg.TableColumn(field.name, str(field.type)) for field in schema or ()]
+    return dg.AssetSpec(
+        key,
+        deps=[after] if after else [],
+        description=description,
+        kinds={kind},
+        group_name="mail",
+        partitions_def=mailboxes,
+        skippable=True,
+        metadata={"dagster/column_schema": dg.TableSchema(columns)} if columns else None,
+    )
+
+
+@dg.multi_asset(
+    name="mail",
+    specs=[
+        _spec(
+            "raw_messages",
+            "The MIME of every message as the server delivered it, once per mailbox.",
+            "parquet",
+            None,
+            RAW_SCHEMA,
+        ),
+        _spec(
+            "messages",
+            "One row per message: headers, addresses, text, attachments, defects.",
+            "parquet",
+            "raw_messages",
+            MESSAGES_SCHEMA,
+        ),
+        _spec(
+            "message_index",
+            "Where each message lies, which ids stand for it, and its words.",
+            "sql",
+            "messages",
+        ),
+    ],
+    can_subset=True,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="exchange",
+)
+def mail(context: dg.AssetExecutionContext, config: Batch, mailover: Mailover) -> Iterator[dg.Output[None]]:
+    """Run the first selected stage, and those that follow from it, over the run's mailboxes."""
+    stage = _first_selected(context)
+    with mailover.workspace() as workspace:
+        chosen = workspace.config.select(config.mailboxes or partitions_of(context))
+        reports = []
+        for report in run_stage(workspace, stage, chosen):
+            record_pass(context, workspace, stage, report)
+            reports.append(report)
+    failed = failed_mailboxes(reports)
+    if failed and len(failed) == len(reports):
+        raise dg.Failure("no mailbox could be read", metadata={"failed": failed}, allow_retries=False)
+    yield from ()
+
+
+def _first_selected(context: dg.AssetExecutionContext) -> Stage:
+    selected = {key.to_user_string() for key in context.selected_asset_keys}
+    return next(stage for stage in Stage if stage in selected)

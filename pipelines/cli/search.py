@@ -1,0 +1,91 @@
+"""``mailover search`` and ``mailover show``."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.cli.output import json_option, moment, print_json, size, stdout, table
+from pipelines.index.search import GRAMMAR, Hit
+from pipelines.index.search import search as search_index
+from pipelines.ingest.reading import read_message, read_mime
+from pipelines.ingest.workspace import open_workspace
+
+SHORT_KEY = 10
+"""Enough of a message key to name one message among millions."""
+
+
+@click.command(epilog=f"A query: {GRAMMAR}.")
+@click.argument("query", nargs=-1, required=True)
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Newest first.")
+@json_option
+@click.pass_obj
+def search(config: Path | None, query: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Find messages by words and fields."""
+    with open_workspace(config) as workspace:
+        hits = search_index(workspace.index, " ".join(query), limit)
+    if as_json:
+        print_json([each.to_json() for each in hits])
+    elif hits:
+        print_hits(hits)
+    else:
+        click.echo("nothing found", err=True)
+
+
+def print_hits(hits: list[Hit]) -> None:
+    """Found messages as a table, each with the key that ``show`` takes."""
+    columns = [("key", "left"), ("received (UTC)", "left"), ("mailbox", "left"), ("from", "left")]
+    stdout().print(
+        table(
+            [*columns, ("subject", "left"), ("size", "right")],
+            [
+                (
+                    each.message_key[:SHORT_KEY],
+                    moment(each.received_at),
+                    each.mailbox.partition("@")[0],
+                    each.sender,
+                    each.subject,
+                    size(each.size),
+                )
+                for each in hits
+            ],
+        )
+    )
+
+
+@click.command()
+@click.argument("key")
+@click.option("--raw", is_flag=True, help="Write the MIME as the server delivered it.")
+@json_option
+@click.pass_obj
+def show(config: Path | None, key: str, raw: bool, as_json: bool) -> None:
+    """Show the message whose key is, or begins with, KEY."""
+    with open_workspace(config) as workspace:
+        if raw:
+            sys.stdout.buffer.write(read_mime(workspace, key))
+            return
+        message = read_message(workspace, key)
+    if as_json:
+        print_json(message)
+    else:
+        _print_message(message)
+
+
+def _print_message(message: dict[str, Any]) -> None:
+    for name in ("from", "to", "cc"):
+        if message[name]:
+            people = ", ".join(f"{each['name']} <{each['address']}>".strip() for each in message[name])
+            click.echo(f"{name.capitalize() + ':':12}{people}")
+    click.echo(f"{'Subject:':12}{message['subject']}")
+    click.echo(f"{'Sent:':12}{message['sent_at'] or 'no date'}")
+    click.echo(f"{'Received:':12}{message['received_at']}")
+    click.echo(f"{'Mailbox:':12}{message['mailbox']}: {', '.join(message['folders'])}")
+    for part in message["attachments"]:
+        click.echo(
+            f"{'Attached:':12}{part['name'] or 'unnamed'} ({part['media_type']}, {size(part['size'])})"
+        )
+    if message["defects"]:
+        click.echo(f"{'Defects:':12}{', '.join(message['defects'])}")
+    click.echo(f"{'Key:':12}{message['message_key']}\n")
+    click.echo(message["text"] or "(no text)")
