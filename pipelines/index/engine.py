@@ -35,12 +35,12 @@ class Index:
                 f"storage.index: {parsed.get_backend_name()} is not supported by this version",
                 remedy="use sqlite:///<path>, such as sqlite:///mailover.db",
             )
-        self._engine = _sqlite_engine(parsed)
         try:
+            self._engine = _sqlite_engine(parsed)
             self.index_id = _prepare(self._engine)
-        except sa.exc.OperationalError as error:
+        except (sa.exc.DatabaseError, OSError) as error:
             raise MailoverError(
-                f"the index {parsed.database} cannot be opened: {error.orig}",
+                f"the index {parsed.database} cannot be opened: {_cause(error)}",
                 remedy="check storage.index, and that the file and its folder are yours to write",
             ) from None
 
@@ -53,15 +53,26 @@ class Index:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One transaction: all of it or nothing."""
-        with (
-            self._engine.connect().execution_options(immediate=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
+        try:
+            with (
+                self._engine.connect().execution_options(immediate=True) as connection,
+                connection.begin(),
+            ):
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise MailoverError(
+                f"the index cannot be written: {_cause(error)}; nothing of this batch was kept",
+                remedy="check free space and permissions; the next run goes on from the last commit",
+            ) from None
 
     def close(self) -> None:
         """Give back the connections."""
         self._engine.dispose()
+
+
+def _cause(error: sa.exc.DatabaseError | OSError) -> str:
+    """The driver's own sentence, without SQLAlchemy's copy of the statement and its values."""
+    return str(error.orig) if isinstance(error, sa.exc.DatabaseError) else error.strerror or str(error)
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:

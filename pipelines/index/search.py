@@ -120,12 +120,14 @@ def _terms(query: str) -> Iterator[tuple[bool, str | None, str]]:
                 f'quote "{field}:{value}" to search for the text itself; fields are '
                 + " ".join(f"{each}:" for each in _FIELDS),
             )
+        if field is None and value.removesuffix(":") in _FIELDS and value.endswith(":"):
+            raise UsageError(f"{value} has no value", remedy=f"write {value}VALUE without a space")
         yield term["minus"] is not None, field, value.strip('"')
 
 
 def _condition(negative: bool, field: str | None, value: str) -> sa.ColumnElement[bool]:
     if not value:
-        raise UsageError(f"{field}: has no value" if field else "an empty phrase matches nothing")
+        raise UsageError("an empty phrase matches nothing")
     exact = _EXACT.get(field or "")
     condition = exact(value) if exact else _matches(value, _COLUMN_OF.get(field or ""))
     return sa.not_(condition) if negative else condition

@@ -7,6 +7,7 @@ one PUT. Either way a reader sees a file entirely or not at all.
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,8 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+
+from pipelines.errors import MailoverError
 
 ROW_GROUP_BYTES = 16 * 1024 * 1024
 """One row group is what a reader of a single message has to decompress."""
@@ -52,7 +55,8 @@ class Lake:
         if self._local:
             self._filesystem: pafs.FileSystem = pafs.LocalFileSystem()
             self.root = str(Path(url).absolute())
-            _make_private(Path(self.root))
+            with _named_errors(self.root):
+                _make_private(Path(self.root))
         else:
             self._filesystem, self.root = pafs.FileSystem.from_uri(url)
 
@@ -154,11 +158,23 @@ class Lake:
             return content
 
     def _write(self, path: str, content: Any) -> None:
-        if self._local:
-            _write_durably(Path(self.root) / path, content)
-            return
-        with self._filesystem.open_output_stream(f"{self.root}/{path}") as sink:
-            sink.write(content)
+        with _named_errors(path):
+            if self._local:
+                _write_durably(Path(self.root) / path, content)
+                return
+            with self._filesystem.open_output_stream(f"{self.root}/{path}") as sink:
+                sink.write(content)
+
+
+@contextmanager
+def _named_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MailoverError(
+            f"storage.lake: {path} cannot be written: {error.strerror or error}",
+            remedy="check free space and permissions; the next run goes on from the last commit",
+        ) from None
 
 
 def _fallback(mailbox: str, sha256: str) -> str:
