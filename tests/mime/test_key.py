@@ -1,0 +1,119 @@
+"""The message key: one for all encodings of a message, another for every other message."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+
+from pipelines.mime import header_key, normalise
+from tests.mime.regenerated import Mail, Style, generate, mails, styles, words
+
+MAIL = Mail(
+    "1@x",
+    "subject",
+    "kim@contoso.com",
+    datetime(2025, 9, 1, tzinfo=UTC),
+    "text",
+    "https://a",
+    (b"\0a", b"\0b"),
+)
+
+
+def key(mime: bytes) -> str:
+    return normalise(mime).message_key
+
+
+@given(mails, styles, styles)
+def test_nothing_twice_when_a_message_is_generated_anew(mail: Mail, one: Style, other: Style) -> None:
+    first, second = normalise(generate(mail, one)), normalise(generate(mail, other))
+    assert first.message_key == second.message_key
+    assert first.header_key == second.header_key
+    assert len(first.attachments) == len(mail.attachments)
+
+
+@given(mails, styles, words)
+def test_two_that_differ_in_their_words_have_two_keys(mail: Mail, style: Style, added: str) -> None:
+    changed = replace(mail, text=f"{mail.text} {added}")
+    same_words = changed.text.split() == mail.text.split()
+    assert (key(generate(mail, style)) == key(generate(changed, style))) == same_words
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(MAIL, message_id="2@x"),
+        replace(MAIL, message_id="1@X"),
+        replace(MAIL, subject="Subject"),
+        replace(MAIL, sender="lee@contoso.com"),
+        replace(MAIL, sent_at=MAIL.sent_at + timedelta(seconds=1)),
+        replace(MAIL, text="other"),
+        replace(MAIL, link="https://b"),
+        replace(MAIL, attachments=(b"\0a",)),
+        replace(MAIL, attachments=(b"\0a", b"\0a")),
+        replace(MAIL, attachments=(b"\0a", b"\0b ")),
+    ],
+)
+def test_two_that_differ_are_told_apart(other: Mail) -> None:
+    assert key(generate(MAIL, Style())) != key(generate(other, Style()))
+
+
+def test_a_key_stays_the_same_from_release_to_release() -> None:
+    # A key that changes is another KEY_VERSION: every lake would have to be rebuilt.
+    assert key(generate(MAIL, Style())) == "719ce3c8a715b84d1ecf7b58ccaf213358c32bd0"
+    assert (
+        header_key("1@x", MAIL.sent_at, "Kim@Contoso.com", " a  subject ")
+        == "dbe4ceed5cd6691767a9dd1b10ad24ce512be70b"
+    )
+
+
+def attached(media_type: bytes, content: bytes) -> bytes:
+    head = b"Message-ID: <1@x>\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: "
+    return head + media_type + b"\n\n" + content + b"\n--b--\n"
+
+
+def test_an_attached_message_counts_by_its_meaning() -> None:
+    one = attached(b"message/rfc822", generate(MAIL, Style(boundary="in", encoding="8bit", line_end=b"\n")))
+    same = attached(b"message/rfc822", generate(MAIL, Style(boundary="zz", order=(4, 3, 2, 1, 0))))
+    other = attached(b"message/rfc822", generate(replace(MAIL, text="x"), Style(boundary="in")))
+    assert key(one) == key(same) != key(other)
+
+
+def test_a_calendar_counts_by_its_fields() -> None:
+    one = b"BEGIN:VEVENT\nUID:1\nSUMMARY:a long\n  summary\nEND:VEVENT\n"
+    same = b"BEGIN:VEVENT\nSUMMARY:a long summary\nUID:1\nEND:VEVENT\n".replace(b"\n", b"\r\n")
+    other = one.replace(b"UID:1", b"UID:2")
+    assert key(attached(b"text/calendar", one)) == key(attached(b"text/calendar", same))
+    assert key(attached(b"text/calendar", one)) != key(attached(b"text/calendar", other))
+
+
+def test_a_delivery_report_counts_by_its_fields() -> None:
+    one = b"Reporting-MTA: dns; x\n\nAction: failed\nStatus: 5.1.1\n"
+    same = b"Reporting-MTA:  dns;\n x\n\nStatus: 5.1.1\nAction: failed\n"
+    other = one.replace(b"failed", b"delayed")
+    kind = b"message/delivery-status"
+    assert key(attached(kind, one)) == key(attached(kind, same)) != key(attached(kind, other))
+
+
+def test_an_attached_text_counts_by_its_lines_not_by_its_charset() -> None:
+    one = attached(b"text/csv; charset=utf-8", "a;é \nb;2\n".encode())
+    same = attached(b"text/csv; charset=iso-8859-1", "a;é\r\nb;2".encode("latin-1"))
+    other = attached(b"text/csv; charset=utf-8", "a;é b;2\n".encode())
+    assert key(one) == key(same) != key(other)
+
+
+def test_two_bodies_that_cannot_be_read_are_told_apart() -> None:
+    head = b"Message-ID: <1@x>\nContent-Type: text/plain; charset=utf-8\n\n" + "ééé".encode()
+    one, other = normalise(head + b" \xfe"), normalise(head + b" \xff")
+    assert one.text == other.text
+    assert one.message_key != other.message_key
+
+
+def test_recipients_count_only_without_a_message_id() -> None:
+    assert key(b"To: a@x\nSubject: s\n\n") != key(b"To: b@x\nSubject: s\n\n")
+    assert key(b"Message-ID: <1@x>\nTo: a@x\n\n") == key(b"Message-ID: <1@x>\nTo: b@x\n\n")
+
+
+def test_an_attachments_name_does_not_count() -> None:
+    one = attached(b"application/pdf; name=a.pdf", b"%PDF")
+    assert key(one) == key(attached(b"application/pdf; name=b.pdf", b"%PDF"))
