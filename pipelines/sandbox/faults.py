@@ -1,0 +1,95 @@
+"""What the tenant is told to do wrong."""
+
+import random
+import threading
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Door(StrEnum):
+    """Where clients come in."""
+
+    ENTRA = "entra"
+    IMAP = "imap"
+    POP3 = "pop3"
+    GRAPH = "graph"
+
+
+class FaultKind(StrEnum):
+    """The ways to misbehave; each door documents what it makes of them."""
+
+    THROTTLE = "throttle"
+    """Ask to wait ``seconds``."""
+    EXPIRE = "expire"
+    """Treat the session's token as expired, now."""
+    DROP = "drop"
+    """Cut the connection, after ``bytes`` of the answer."""
+    EMPTY = "empty"
+    """Answer without the message."""
+    PLACEHOLDER = "placeholder"
+    """Send Exchange's own text instead of the message."""
+    TRUNCATE = "truncate"
+    """Send the first ``bytes`` of the message as if they were all."""
+    DELAY = "delay"
+    """Answer after ``seconds``."""
+    REFUSE = "refuse"
+    """Refuse to sign in, or to open the mailbox."""
+    UNAVAILABLE = "unavailable"
+    """Say that the server is not available."""
+
+
+@dataclass(slots=True)
+class Fault:
+    """One instruction: what, where, how often."""
+
+    kind: FaultKind
+    door: Door
+    mailbox: str | None = None
+    """This mailbox only."""
+    command: str | None = None
+    """This command only: ``FETCH``, ``LOGIN``, ``RETR``, ``token`` …; upper and lower case are one."""
+    uid: int | None = None
+    """This message only."""
+    times: int | None = None
+    """How often; None for as long as it stands."""
+    probability: float = 1.0
+    seconds: float = 1.0
+    bytes: int = 0
+
+
+class Faults:
+    """The instructions in force; safe to share between threads."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._lock = threading.Lock()
+        self._random = random.Random(seed)
+        self._faults: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        """From now on."""
+        with self._lock:
+            self._faults.append(fault)
+
+    def clear(self) -> None:
+        """Behave again."""
+        with self._lock:
+            self._faults.clear()
+
+    def match(
+        self, door: Door, command: str, mailbox: str | None = None, uid: int | None = None
+    ) -> Fault | None:
+        """The fault to commit now, counted as committed; None to behave."""
+        with self._lock:
+            for fault in self._faults:
+                fits = (
+                    fault.door == door
+                    and (fault.command is None or fault.command.lower() == command.lower())
+                    and (fault.mailbox is None or fault.mailbox == mailbox)
+                    and (fault.uid is None or fault.uid == uid)
+                    and fault.times != 0
+                )
+                if fits and self._random.random() < fault.probability:
+                    if fault.times is not None:
+                        fault.times -= 1
+                    return fault
+        return None

@@ -1,0 +1,342 @@
+"""One mail store behind several doors.
+
+As in Exchange Online, every protocol shows the same mailbox its own way: IMAP by folder,
+UIDVALIDITY and UID, POP3 by UIDL, Graph by ids and a log of changes. Bytes lie in one
+file on disk, so that tens of thousands of messages cost little memory.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import count
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import TypeVar
+
+
+class StoreError(Exception):
+    """The operation names something that is not there, or may not be done."""
+
+
+class ChangeKind(StrEnum):
+    """What happened to a message, as a folder's change log tells it."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    REMOVED = "removed"
+
+
+@dataclass(slots=True)
+class Change:
+    """One entry of a folder's change log; ``number`` grows over the whole store."""
+
+    number: int
+    kind: ChangeKind
+    immutable_id: str
+    mutable_id: str
+
+
+@dataclass(slots=True)
+class Message:
+    """A message in a folder. A move keeps ``immutable_id`` and changes everything else that names it."""
+
+    immutable_id: str
+    mutable_id: str
+    uid: int
+    uidl: str
+    received_at: datetime
+    flags: set[str]
+    size: int
+    offset: int
+    sha256: str
+    change_key: int = 0
+    """Grows with every change of the message."""
+
+
+@dataclass(slots=True)
+class Folder:
+    """A folder of a mailbox; ``path`` has its levels separated by ``/``."""
+
+    folder_id: str
+    path: str
+    role: str
+    hidden: bool = False
+    search: bool = False
+    """A search folder: shows messages of other folders, holds none."""
+    item_class: str = "IPF.Note"
+    """``IPF.Appointment``, ``IPF.Contact`` … for folders that hold no mail."""
+    uidvalidity: int = 1
+    uid_next: int = 1
+    messages: dict[int, Message] = field(default_factory=dict)
+    """By UID, in UID order."""
+    changes: list[Change] = field(default_factory=list)
+
+    @property
+    def holds_mail(self) -> bool:
+        """Whether Graph's mail folders would list it."""
+        return self.item_class == "IPF.Note"
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """One address of the tenant."""
+
+    address: str
+    granted: bool = True
+    """Whether the application may read it."""
+    folders: dict[str, Folder] = field(default_factory=dict)
+    """By path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Something a client tried that writes, or could: what ``read-only`` is judged by."""
+
+    door: str
+    mailbox: str
+    command: str
+
+
+Result = TypeVar("Result")
+
+
+class Store:
+    """Mailboxes, folders and messages of a tenant; safe to share between threads."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory / "mail.blob", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._blob = descriptor
+        self._end = 0
+        self._lock = threading.RLock()
+        self._numbers = count(1)
+        self._uidvalidities = count(int(datetime.now(UTC).timestamp()))
+        self._mailboxes: dict[str, Mailbox] = {}
+        self.attempts: list[Attempt] = []
+        self.delivered = 0
+        """Messages that ever came in."""
+
+    def close(self) -> None:
+        """Give back the file."""
+        os.close(self._blob)
+
+    # Looking
+
+    def mailboxes(self) -> list[Mailbox]:
+        """Every mailbox of the tenant."""
+        with self._lock:
+            return list(self._mailboxes.values())
+
+    def mailbox(self, address: str) -> Mailbox:
+        """A mailbox by its address. Raises ``StoreError``."""
+        found = self._mailboxes.get(address.lower())
+        if found is None:
+            raise StoreError(f"no mailbox {address}")
+        return found
+
+    def folder(self, address: str, path: str) -> Folder:
+        """A folder by its path; ``inbox`` in any case is the Inbox. Raises ``StoreError``."""
+        folders = self.mailbox(address).folders
+        found = folders.get("Inbox" if path.lower() == "inbox" else path)
+        if found is None:
+            raise StoreError(f"no folder {path} in {address}")
+        return found
+
+    def snapshot(self, look: Callable[[], Result]) -> Result:
+        """What ``look`` sees while nothing changes."""
+        with self._lock:
+            return look()
+
+    def listing(self, address: str, path: str) -> list[Message]:
+        """The messages of a folder in UID order, as they are now."""
+        with self._lock:
+            return list(self.folder(address, path).messages.values())
+
+    def read(self, message: Message) -> bytes:
+        """A message's bytes."""
+        return os.pread(self._blob, message.size, message.offset)
+
+    def everything(self) -> Iterator[tuple[Mailbox, Folder, Message]]:
+        """Every message with where it lies."""
+        with self._lock:
+            found = [
+                (mailbox, folder, message)
+                for mailbox in self._mailboxes.values()
+                for folder in mailbox.folders.values()
+                for message in folder.messages.values()
+            ]
+        yield from found
+
+    def attempted(self, door: str, mailbox: str, command: str) -> None:
+        """Note that a client tried to write."""
+        with self._lock:
+            self.attempts.append(Attempt(door, mailbox, command))
+
+    # Changing
+
+    def create_mailbox(self, address: str, *, granted: bool = True) -> Mailbox:
+        """A new mailbox without folders."""
+        with self._lock:
+            created = self._mailboxes.setdefault(address.lower(), Mailbox(address.lower()))
+            created.granted = granted
+            return created
+
+    def create_folder(
+        self,
+        address: str,
+        path: str,
+        role: str = "other",
+        *,
+        hidden: bool = False,
+        search: bool = False,
+        item_class: str = "IPF.Note",
+    ) -> Folder:
+        """A new folder; its parents have to be there. Raises ``StoreError``."""
+        with self._lock:
+            folders = self.mailbox(address).folders
+            parent = path.rpartition("/")[0]
+            if path in folders or (parent and parent not in folders):
+                raise StoreError(f"{path} is there already, or {parent} is not")
+            folders[path] = Folder(
+                token_urlsafe(24), path, role, hidden, search, item_class, next(self._uidvalidities)
+            )
+            return folders[path]
+
+    def rename_folder(self, address: str, path: str, new_path: str) -> None:
+        """Give a folder and all below it another path; ids and messages stay."""
+        with self._lock:
+            self.folder(address, path)
+            folders = self.mailbox(address).folders
+            for old in [each for each in folders if each == path or each.startswith(f"{path}/")]:
+                folder = folders.pop(old)
+                folder.path = new_path + old.removeprefix(path)
+                folders[folder.path] = folder
+
+    def delete_folder(self, address: str, path: str) -> None:
+        """Remove a folder with everything in and below it."""
+        with self._lock:
+            self.folder(address, path)
+            folders = self.mailbox(address).folders
+            for old in [each for each in folders if each == path or each.startswith(f"{path}/")]:
+                del folders[old]
+
+    def deliver(
+        self,
+        address: str,
+        path: str,
+        mime: bytes,
+        received_at: datetime | None = None,
+        flags: frozenset[str] = frozenset(),
+    ) -> Message:
+        """A message comes in. Line ends become CRLF, as every mail server sends them."""
+        mime = as_crlf(mime)
+        with self._lock:
+            folder = self.folder(address, path)
+            os.pwrite(self._blob, mime, self._end)
+            message = Message(
+                token_urlsafe(24), token_urlsafe(24), 0, "", received_at or datetime.now(UTC), set(flags),
+                len(mime), self._end, _sha256(mime),
+            )  # fmt: skip
+            self._end += len(mime)
+            self.delivered += 1
+            self._place(folder, message)
+            return message
+
+    def move(self, address: str, path: str, uid: int, to_path: str) -> Message:
+        """Move a message: the immutable id stays, UID, UIDL and mutable id are new."""
+        with self._lock:
+            target = self.folder(address, to_path)
+            message = self._take(self.folder(address, path), uid)
+            message.mutable_id = token_urlsafe(24)
+            self._place(target, message)
+            return message
+
+    def copy(self, address: str, path: str, uid: int, to_path: str) -> Message:
+        """Copy a message: the copy has ids of its own and shares the bytes."""
+        with self._lock:
+            target, original = self.folder(address, to_path), self._message(address, path, uid)
+            message = Message(
+                token_urlsafe(24), token_urlsafe(24), 0, "", original.received_at, set(original.flags),
+                original.size, original.offset, original.sha256,
+            )  # fmt: skip
+            self._place(target, message)
+            return message
+
+    def delete(self, address: str, path: str, uid: int) -> None:
+        """Remove a message for good."""
+        with self._lock:
+            self._take(self.folder(address, path), uid)
+
+    def set_flags(self, address: str, path: str, uid: int, flags: frozenset[str]) -> None:
+        """Replace a message's flags."""
+        with self._lock:
+            message = self._message(address, path, uid)
+            message.flags = set(flags)
+            self._log(self.folder(address, path), ChangeKind.UPDATED, message)
+
+    def edit(self, address: str, path: str, uid: int, mime: bytes) -> Message:
+        """Change a message's content: the ids Graph knows stay, UID and UIDL are new."""
+        mime = as_crlf(mime)
+        with self._lock:
+            folder = self.folder(address, path)
+            message = self._message(address, path, uid)
+            os.pwrite(self._blob, mime, self._end)
+            message.size, message.offset, message.sha256 = len(mime), self._end, _sha256(mime)
+            self._end += len(mime)
+            del folder.messages[uid]
+            self._number(folder, message)
+            self._log(folder, ChangeKind.UPDATED, message)
+            return message
+
+    def reset_uidvalidity(self, address: str, path: str) -> None:
+        """Number a folder's messages anew, as after a restore."""
+        with self._lock:
+            folder = self.folder(address, path)
+            messages = list(folder.messages.values())
+            folder.messages, folder.uid_next = {}, 1
+            folder.uidvalidity = max(next(self._uidvalidities), folder.uidvalidity + 1)
+            for message in messages:
+                self._number(folder, message)
+
+    def _message(self, address: str, path: str, uid: int) -> Message:
+        found = self.folder(address, path).messages.get(uid)
+        if found is None:
+            raise StoreError(f"no message {uid} in {path} of {address}")
+        return found
+
+    def _take(self, folder: Folder, uid: int) -> Message:
+        message = folder.messages.pop(uid, None)
+        if message is None:
+            raise StoreError(f"no message {uid} in {folder.path}")
+        self._log(folder, ChangeKind.REMOVED, message)
+        return message
+
+    def _place(self, folder: Folder, message: Message) -> None:
+        self._number(folder, message)
+        self._log(folder, ChangeKind.CREATED, message)
+
+    @staticmethod
+    def _number(folder: Folder, message: Message) -> None:
+        message.uid = folder.uid_next
+        message.uidl = token_urlsafe(18)
+        folder.uid_next += 1
+        folder.messages[message.uid] = message
+
+    def _log(self, folder: Folder, kind: ChangeKind, message: Message) -> None:
+        message.change_key += 1
+        folder.changes.append(Change(next(self._numbers), kind, message.immutable_id, message.mutable_id))
+
+
+def as_crlf(mime: bytes) -> bytes:
+    """The message with every bare line feed or carriage return made CRLF, and a CRLF at its end."""
+    if b"\n" in mime.replace(b"\r\n", b"") or b"\r" in mime.replace(b"\r\n", b""):
+        mime = mime.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+    return mime if mime.endswith(b"\r\n") else mime + b"\r\n"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
