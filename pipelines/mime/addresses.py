@@ -15,7 +15,7 @@ _TOKEN = re.compile(
     r"""|(?P<literal>\[[^\]]*\]?)|(?P<mark>[,;:])|(?P<text>[^"(<,;:\[=]+|.)""",
     re.DOTALL,
 )
-_SPEC = re.compile(r'(?:"[^"]*"|[^\s"<>]+)@[^\s<>"]*')
+_SPEC = re.compile(r'(?:"[^"]*"|(?<![^\s"<>])[^\s"<>@]+)@[^\s<>"]*')
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _COMMENT = re.compile(r"\([^()]*\)")
 _INSIDE = re.compile(r"(.*)<([^<>\s]+@[^<>\s]+)>\s*", re.DOTALL)

@@ -17,7 +17,7 @@ _NAME = re.compile(rb"[!-9;-~]+[ \t]*")
 _FIELD_START = re.compile(rb"\n(?![ \t])").split
 _FIELD = re.compile(rb"[!-9;-~]+:|\Z")
 _JUNK = re.compile(rb"\n(?![ \t]|[!-9;-~]+:|\Z)")
-_LONE_CR = re.compile(rb"\r+\n|\r")
+_LONE_CR = re.compile(rb"(?<!\r)\r+\n|\r")
 _STRAY = re.compile(
     rb"(?i)(?:received|return-path|mime-version|delivered-to|status|(?:x|content|list|arc|dkim)-[!-9;-~]*)"
     rb"[ \t]*"

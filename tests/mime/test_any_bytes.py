@@ -138,7 +138,7 @@ def test_every_beginning_of_a_report_is_read() -> None:
         check(REPORT[:length])
 
 
-SIZE = 200_000
+SIZE = 100_000
 
 
 @pytest.mark.parametrize(
