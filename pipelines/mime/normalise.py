@@ -171,7 +171,10 @@ def _content(mime: bytes, block: Block, depth: int, defects: set[str]) -> Conten
         if depth >= MAX_NESTED:
             defects.add("nested-too-deep")
             return bytes_digest(attached)
-        return _read(attached, depth + 1).message_key
+        record = _read(attached, depth + 1)
+        if "nested-too-deep" in record.defects:
+            defects.add("nested-too-deep")
+        return record.message_key
 
     content = Content(nested_key, defects)
     for part in parts(mime, block, defects):
