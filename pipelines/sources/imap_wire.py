@@ -1,0 +1,221 @@
+"""UID SEARCH and UID FETCH on an open folder, read without imapclient's character-wise lexer.
+
+imaplib hands a FETCH response over as a run of ``(text, literal)`` pairs that ends with
+plain bytes (RFC 3501, 7.4.2). Items come in any order and are read by their names.
+"""
+
+import imaplib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import chain
+from typing import cast
+
+from imapclient import IMAPClient
+from imapclient.response_parser import parse_fetch_response
+
+from pipelines.errors import MailoverError
+from pipelines.sources.imap_faults import quote
+
+_MAXIMUM_LINE = 1 << 24
+"""Bytes; imaplib's own limit ends a UID SEARCH after some 100,000 messages."""
+imaplib._MAXLINE = max(imaplib._MAXLINE, _MAXIMUM_LINE)  # type: ignore[attr-defined]  # noqa: SLF001
+
+_WINDOW = 50_000
+"""UIDs looked for in one SEARCH of a large folder, at first."""
+
+_UID = re.compile(rb"[ (]UID (\d+)", re.IGNORECASE)
+_SIZE = re.compile(rb"RFC822\.SIZE (\d+)", re.IGNORECASE)
+_DATE = re.compile(rb'INTERNALDATE "([^"]*)"', re.IGNORECASE)
+_FLAGS = re.compile(rb"FLAGS \(([^)]*)\)", re.IGNORECASE)
+_LITERAL = re.compile(rb"(?P<before>.*)BODY\[[^]]*\] \{(?P<size>\d+)\}", re.IGNORECASE)
+_INSTANT = re.compile(r"([ \d]?\d)-(\w{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([-+])(\d\d)(\d\d)")
+_REFUSAL = re.compile(r"command error: BAD \[b(['\"])(.*)\1\]", re.DOTALL)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+ListLine = tuple[tuple[bytes, ...], bytes | None, bytes | str]
+"""Attributes, delimiter and the name, not decoded."""
+Response = list[tuple[bytes, bytes] | bytes]
+"""One FETCH response: its literals with the text before each, and the text after the last."""
+
+
+class CommandRefusedError(MailoverError):
+    """A tagged NO or BAD that concerns one command; ``text`` is the server's."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"the server refuses: {quote(text)}")
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What UID FETCH tells of a message beside its content."""
+
+    size: int | None
+    received_at: datetime | None
+    flags: tuple[str, ...]
+
+
+def list_lines(client: IMAPClient, pattern: str = "*") -> list[ListLine]:
+    """The LIST lines for ``pattern``."""
+    return cast(list[ListLine], client.list_folders("", pattern))  # type: ignore[no-untyped-call]
+
+
+def search(client: IMAPClient, criteria: str) -> list[int]:
+    """UIDs that ``criteria`` match, ascending, each once. Raises ``CommandRefusedError``."""
+    answers = _run(client, "SEARCH", criteria)
+    # MODSEQ and the like stand in parentheses behind the numbers.
+    words = chain.from_iterable(answer.partition(b"(")[0].split() for answer in answers)
+    return sorted({int(word) for word in words})
+
+
+def windows(after: int, uid_next: int | None, exists: int) -> Iterator[tuple[int, int | None]]:
+    """Ranges of UIDs that cover all above ``after``, so that no answer grows with the folder.
+
+    The last one is open: UIDNEXT (where the server tells it) only spares commands, it does
+    not end the listing.
+    """
+    low, width = after + 1, _WINDOW
+    while exists > _WINDOW and uid_next is not None and low + width < uid_next:
+        yield low, low + width - 1
+        low, width = low + width, width * 2 if exists * 4 < uid_next else width
+    yield low, None
+
+
+def search_window(client: IMAPClient, low: int, high: int | None) -> list[int]:
+    """The UIDs in a window, ascending. ``n:*`` names at least the last message: those below are dropped."""
+    found = search(client, f"UID {low}:{high or '*'}")
+    return [uid for uid in found if low <= uid and (high is None or uid <= high)]
+
+
+def fetch_listed(client: IMAPClient, uids: Sequence[int]) -> dict[int, Listed]:
+    """Size, time and flags by UID, for those the server answers for. Raises ``CommandRefusedError``."""
+    responses, refusal = _fetch(client, uids, "(UID RFC822.SIZE INTERNALDATE FLAGS)")
+    listed: dict[int, Listed] = {}
+    for response in responses:
+        text = b" ".join(piece if isinstance(piece, bytes) else piece[0] for piece in response)
+        # Keywords can be spelled like items.
+        flags, rest = _FLAGS.search(text), _FLAGS.sub(b"", text)
+        size, date, uid = _SIZE.search(rest), _DATE.search(rest), _UID.search(rest)
+        if uid and (size or date):
+            listed[int(uid[1])] = Listed(
+                int(size[1]) if size else None, _instant(date[1]) if date else None, _flags(flags)
+            )
+    if refusal and not listed:
+        raise CommandRefusedError(refusal)
+    return listed
+
+
+def fetch_content(client: IMAPClient, uids: Sequence[int], section: str) -> dict[int, bytes]:
+    """``BODY.PEEK[section]`` by UID, for those the server answers for.
+
+    Raises ``CommandRefusedError`` where it refuses and sent nothing before.
+    """
+    responses, refusal = _fetch(client, uids, f"(UID BODY.PEEK[{section}])")
+    contents: dict[int, bytes] = {}
+    for response in responses:
+        found = _literal_content(response) or _parsed_content(response)
+        if found:
+            contents[found[0]] = found[1]
+    if refusal and not contents:
+        raise CommandRefusedError(refusal)
+    return contents
+
+
+def uid_set(uids: Sequence[int]) -> str:
+    """A sequence set (RFC 3501, 9) of ascending ``uids``, neighbours joined to ranges."""
+    ranges: list[tuple[int, int]] = []
+    for uid in uids:
+        if ranges and ranges[-1][1] == uid - 1:
+            ranges[-1] = (ranges[-1][0], uid)
+        else:
+            ranges.append((uid, uid))
+    return ",".join(str(low) if low == high else f"{low}:{high}" for low, high in ranges)
+
+
+def refusal_text(error: imaplib.IMAP4.error) -> str:
+    """The server's words in imaplib's error for a tagged BAD or imapclient's for a NO, else nothing."""
+    told = str(error)
+    if found := _REFUSAL.search(told):
+        return found[2]
+    _, failed, text = told.partition(" failed: ")
+    return text if failed else ""
+
+
+def _run(client: IMAPClient, command: str, *arguments: str) -> list[bytes]:
+    try:
+        status, data = client._imap.uid(command, *arguments)  # noqa: SLF001
+    except imaplib.IMAP4.abort:
+        raise
+    except imaplib.IMAP4.error as error:
+        raise CommandRefusedError(refusal_text(error)) from None
+    if status != "OK":
+        raise CommandRefusedError(data[0].decode("utf-8", "replace") if data and data[0] else "")
+    return [piece for piece in data if piece is not None]
+
+
+def _fetch(client: IMAPClient, uids: Sequence[int], items: str) -> tuple[list[Response], str]:
+    """The responses that came, also before a refusal; what an earlier command left over is forgotten."""
+    leftover = client._imap.untagged_responses  # noqa: SLF001
+    leftover.pop("FETCH", None)
+    refusal = ""
+    try:
+        data = cast(Response, _run(client, "FETCH", uid_set(uids), items))
+    except CommandRefusedError as refused:
+        refusal = refused.text or "refused without a reason"
+        data = leftover.pop("FETCH", [])
+    return list(_responses(data)), refusal
+
+
+def _responses(data: Response) -> Iterator[Response]:
+    response: Response = []
+    for piece in data:
+        response.append(piece)
+        if isinstance(piece, bytes):
+            yield response
+            response = []
+
+
+def _literal_content(response: Response) -> tuple[int, bytes] | None:
+    """UID and content where the content is the one literal of the response, as it nearly always is."""
+    if len(response) != 2 or isinstance(response[0], bytes):
+        return None
+    text, content = response[0]
+    head = _LITERAL.fullmatch(text)
+    if head is None or len(content) != int(head["size"]):
+        return None
+    uid = _UID.search(head["before"]) or _UID.search(cast(bytes, response[1]))
+    return (int(uid[1]), content) if uid else None
+
+
+def _parsed_content(response: Response) -> tuple[int, bytes] | None:
+    """The same for content in quotes, or with further literals; FLAGS alone are no content."""
+    for uid, items in parse_fetch_response(cast(list[bytes], response)).items():
+        for name, value in items.items():
+            if name.startswith(b"BODY[") and isinstance(value, bytes):
+                return uid, value
+    return None
+
+
+def _flags(found: re.Match[bytes] | None) -> tuple[str, ...]:
+    words = found[1].decode("ascii", "replace").split() if found else []
+    flags = [word[1:].lower() if word.startswith("\\") else word for word in words]
+    return tuple(flag for flag in flags if flag != "recent")
+
+
+def _instant(text: bytes) -> datetime | None:
+    """An INTERNALDATE in UTC; None where it is none."""
+    found = _INSTANT.fullmatch(text.decode("ascii", "replace").strip())
+    if not found or found[2].lower() not in _MONTHS:
+        return None
+    day, month, year, hour, minute, second, sign, hours, minutes = found.groups()
+    offset = timedelta(hours=int(hours), minutes=int(minutes)) * (-1 if sign == "-" else 1)
+    try:
+        local = datetime(
+            int(year), _MONTHS.index(month.lower()) + 1, int(day), int(hour), int(minute), int(second),
+            tzinfo=timezone(offset),
+        )  # fmt: skip
+        return local.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
