@@ -143,7 +143,7 @@ def business_mail(number: int) -> bytes:
         return f'{head}Content-Type: multipart/alternative; boundary="{bound}"\r\n\r\n{bodies}'.encode()
     outer = f"_004_{rng.randbytes(12).hex()}_"
     name = f'Content-Disposition: attachment; filename="report {number}.pdf"\r\n'
-    attached = part(rng.randbytes(rng.choice((20_000, 60_000, 150_000, 200_000))), "application/pdf", name)
+    attached = part(rng.randbytes(rng.choice((20_000, 60_000, 150_000, 230_000))), "application/pdf", name)
     return (
         f'{head}Content-Type: multipart/mixed; boundary="{outer}"\r\n\r\n--{outer}\r\n'
         f'Content-Type: multipart/alternative; boundary="{bound}"\r\n\r\n{bodies}\r\n'
