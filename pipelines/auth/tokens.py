@@ -69,39 +69,47 @@ class _ResourceTokens:
         with self._lock:
             if self._failed and self._clock.monotonic() - self._failed[0] < _FAILURE_HOLDS:
                 raise copy.copy(self._failed[1])
-            if refresh and before == self._refreshed and self._application:
+            if not refresh or before != self._refreshed:
+                return self._acquire()
+            if self._application:
                 self._application.remove_tokens_for_client()  # type: ignore[no-untyped-call]
-                self._refreshed += 1
-            return self._acquire()
+            token = self._acquire()
+            # Counted when it is there: whoever asked while it was on its way shares it.
+            self._refreshed += 1
+            return token
 
     def close(self) -> None:
         with self._lock:
             self._drop()
 
     def _acquire(self) -> str:
-        failure: MailoverError
+        outcome = self._ask()
+        if isinstance(outcome, str):
+            self._failed = None
+            return outcome
+        # A new application reads the credential again: it may have been renewed by then.
+        self._drop()
+        self._failed = (self._clock.monotonic(), outcome)
+        # Raised here, a traceback holds none of MSAL's frames and answers, which hold secrets.
+        raise copy.copy(outcome)
+
+    def _ask(self) -> str | MailoverError:
         try:
-            application = self._application or self._build()
-            answer = application.acquire_token_for_client([self._scope])  # type: ignore[no-untyped-call]
+            self._application = self._application or self._build()
+            answer = self._application.acquire_token_for_client([self._scope])  # type: ignore[no-untyped-call]
         except ConfigurationError:
             raise
         except MailoverError as error:
-            failure = error
+            return error
         except (ValueError, KeyError, TypeError):
-            failure = UnreachableError(
+            return UnreachableError(
                 f"{self._endpoints.authority} is not an Entra token service: its answers do not fit",
                 remedy="check tenant.endpoints.authority",
             )
-        else:
-            if isinstance(answer.get("access_token"), str):
-                self._application, self._failed = application, None
-                return str(answer["access_token"])
-            failure = refusal(answer, self._endpoints.authority, hide=self._hidden)
-        # A new application reads the credential again: it may have been renewed by then.
-        self._drop()
-        self._failed = (self._clock.monotonic(), failure)
-        # MSAL's frames hold secrets in their variables; a traceback goes no deeper than here.
-        raise copy.copy(failure)
+        token = answer.get("access_token")
+        return (
+            token if isinstance(token, str) else refusal(answer, self._endpoints.authority, hide=self._hidden)
+        )
 
     def _credential(self) -> str | dict[str, str]:
         given = self._tenant.credential.read()
