@@ -30,7 +30,7 @@ class Part(NamedTuple):
     parent: str
     """The subtype of the multipart it lies in; empty for the message itself."""
     group: int
-    """Which multipart: parts of one share the number."""
+    """Which multipart: where its body begins."""
 
 
 class _Node(NamedTuple):
@@ -128,8 +128,7 @@ def _inside(node: _Node, kind: Value, encoding: str, defects: set[str]) -> list[
     if not closed:
         defects.add("boundary-not-closed")
     subtype = kind.value.partition("/")[2]
-    group = hash((depth, start)) if node.group else start or 1
-    return [_Node(buffer, begin, stop, subtype, group, depth + 1) for begin, stop in ranges]
+    return [_Node(buffer, begin, stop, subtype, start, depth + 1) for begin, stop in ranges]
 
 
 def _split(buffer: bytes, boundary: bytes, start: int, end: int) -> tuple[list[tuple[int, int]], bool]:
