@@ -99,14 +99,18 @@ class Lake:
             found.update(unquote(name.removeprefix("mailbox=")) for name in names if "=" in name)
         return found
 
+    def size(self, path: str) -> int:
+        """Bytes of a published file."""
+        size: int = self._filesystem.get_file_info(f"{self.root}/{path}").size
+        return size
+
     def describe(self, dataset: Dataset, path: str) -> DataFile:
         """What a published file holds."""
-        info = self._filesystem.get_file_info(f"{self.root}/{path}")
         with (
-            self._filesystem.open_input_file(info.path) as source,
+            self._filesystem.open_input_file(f"{self.root}/{path}") as source,
             pq.ParquetFile(source) as file,
         ):
-            return DataFile(dataset, path, file.metadata.num_rows, info.size)
+            return DataFile(dataset, path, file.metadata.num_rows, self.size(path))
 
     def read(self, path: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows of one file, a row group's worth at a time at most."""

@@ -1,0 +1,70 @@
+"""``python -m pipelines.sandbox``: the sandbox as a process of its own, for tests and demos."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from pipelines.errors import MailoverError
+from pipelines.sandbox.server import Sandbox, running
+
+_PARENT_CHECK = 0.5
+"""Seconds between looks at whether the parent still lives."""
+
+
+def main() -> int:
+    """Run until SIGTERM, SIGINT or, if asked to, the parent's death."""
+    parser = argparse.ArgumentParser(prog="pipelines.sandbox", description=__doc__)
+    parser.add_argument("--directory", type=Path, required=True, help="where its files go")
+    parser.add_argument("--mail", type=Path, help="mbox, Maildir or .eml folder to fill it with")
+    parser.add_argument("--mailboxes", type=int, default=3)
+    parser.add_argument("--messages", type=int, default=2400, help="generated messages in all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--with-parent", action="store_true", help="end when the parent process does")
+    given = parser.parse_args()
+    try:
+        with running(
+            given.directory,
+            mailboxes=given.mailboxes,
+            messages=given.messages,
+            mail=given.mail,
+            seed=given.seed,
+        ) as sandbox:
+            announce(sandbox)
+            wait(with_parent=given.with_parent)
+    except MailoverError as error:
+        sys.stderr.write(f"sandbox: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def announce(sandbox: Sandbox) -> None:
+    """One line of JSON on standard output: ready, and where."""
+    ready = {
+        "config": str(sandbox.config),
+        "url": sandbox.url,
+        "imap_port": sandbox.imap_port,
+        "pop3_port": sandbox.pop3_port,
+        "mailboxes": sandbox.mailboxes,
+        "messages": sandbox.messages,
+    }
+    sys.stdout.write(json.dumps(ready) + "\n")
+    sys.stdout.flush()
+
+
+def wait(*, with_parent: bool) -> None:
+    """Until a signal says stop, or the parent is gone."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    parent = os.getppid()
+    while not stop.wait(_PARENT_CHECK):
+        if with_parent and os.getppid() != parent:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Running the sandbox: every door of one tenant, until told to stop."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from pipelines.sandbox.control import Control, write_token
+from pipelines.sandbox.entra import Entra
+from pipelines.sandbox.faults import Faults
+from pipelines.sandbox.identity import Identity, make_identity
+from pipelines.sandbox.mail_doors import start_mail_doors
+from pipelines.sandbox.store import Store
+from pipelines.sandbox.tenant import furnish, seats, write_configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A running tenant."""
+
+    config: Path
+    url: str
+    """The HTTPS side: token endpoint and control API."""
+    imap_port: int
+    pop3_port: int
+    messages: int
+    mailboxes: int
+
+
+@contextmanager
+def running(
+    directory: Path, *, mailboxes: int = 3, messages: int = 2400, mail: Path | None = None, seed: int = 0
+) -> Iterator[Sandbox]:
+    """A tenant with its files in ``directory``, on free ports of 127.0.0.1, for the length of the block.
+
+    Raises ``UsageError`` where ``mail`` is not there or holds no mail.
+    """
+    directory = directory.absolute()
+    identity = make_identity(directory)
+    write_token(directory, identity.control_token)
+    store = Store(directory / "store")
+    try:
+        chosen = seats(mailboxes)
+        furnish(store, chosen, messages, mail, seed)
+        faults = Faults(seed)
+        entra = Entra(identity, faults)
+        doors = start_mail_doors(store, entra.verify, faults, identity.server_file)
+        control = Control(store, faults, entra, identity.control_token)
+        with _https(Starlette(routes=[*control.routes(), *entra.routes()]), identity) as port:
+            config = write_configuration(directory, chosen, port, doors.imap_port, doors.pop3_port)
+            try:
+                yield Sandbox(
+                    config,
+                    f"https://localhost:{port}",
+                    doors.imap_port,
+                    doors.pop3_port,
+                    store.delivered,
+                    mailboxes,
+                )
+            finally:
+                doors.stop()
+    finally:
+        store.close()
+
+
+@contextmanager
+def _https(application: Starlette, identity: Identity) -> Iterator[int]:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    settings = uvicorn.Config(
+        application,
+        ssl_certfile=str(identity.server_file),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="https")
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
