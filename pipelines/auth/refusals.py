@@ -38,7 +38,8 @@ REFUSALS: dict[int, tuple[str, str]] = {
         "the application is not known in this tenant",
         "check tenant.client_id (Application ID, not an object ID), tenant.id and tenant.cloud",
     ),
-    700027: ("the certificate is not one of the application's", _WRONG_CERTIFICATE),
+    7000229: ("the application has no service principal in this tenant", _CONSENT),
+    700027: ("the certificate is not one of the application's, or has expired", _WRONG_CERTIFICATE),
     700030: ("the certificate is not one of the application's", _WRONG_CERTIFICATE),
     700024: (
         "the signed request is outside its time range",

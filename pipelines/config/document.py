@@ -1,7 +1,7 @@
 """A YAML file with the line of every value in it."""
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,15 @@ class Document:
         """Read ``path``. Raises ``ConfigurationError`` where it is not there or not one YAML mapping."""
         self.path = path
         text = self._text()
+        loader = _FAST_LOADER(text)
         try:
-            loader = _FAST_LOADER(text)
-            root = loader.get_single_node()
-            self.faults = list(_repeated_keys(root)) if root else []
-            self.data: Any = loader.construct_document(root) if root else None
+            self._root: Node | None = loader.get_single_node()
+            self.faults = list(_repeated_keys(self._root)) if self._root else []
+            self.data: Any = loader.construct_document(self._root) if self._root else None
         except (yaml.YAMLError, RecursionError):
             raise self._malformed(text) from None
-        self._root: Node | None = root
+        except ValueError:
+            raise self.error(list(_no_values(self._root))) from None
         if not isinstance(self.data, dict):
             raise self.error(
                 [
@@ -109,29 +110,44 @@ def _without_content(problem: str) -> str:
     return quoted.sub(lambda found: found[0] if len(found[0]) == 3 or found[0][1] == "<" else "'…'", problem)
 
 
-def _repeated_keys(root: Node) -> Iterator[Fault]:
-    pending: list[tuple[Loc, Node]] = [((), root)]
+def _nodes(root: Node | None) -> Iterator[tuple[Loc, Node]]:
+    """Every node once, with its key path; keys are not nodes of their own."""
+    pending: list[tuple[Loc, Node]] = [((), root)] if root else []
     seen: set[int] = set()
     while pending:
         loc, node = pending.pop()
         if id(node) in seen:
             continue
         seen.add(id(node))
+        yield loc, node
         if isinstance(node, SequenceNode):
             pending += [((*loc, position), item) for position, item in enumerate(node.value)]
         elif isinstance(node, MappingNode):
-            first: dict[Hashable, int] = {}
-            for key, value in node.value:
-                if not isinstance(key, ScalarNode):
-                    continue
-                if key.value in first:
-                    yield Fault(
-                        (*loc, key.value),
-                        f"the key stands twice, first on line {first[key.value]}",
-                        "keep one of the two",
-                    )
-                first.setdefault(key.value, key.start_mark.line + 1)
-                pending.append(((*loc, key.value), value))
+            pending += [
+                ((*loc, key.value), value) for key, value in node.value if isinstance(key, ScalarNode)
+            ]
+
+
+def _repeated_keys(root: Node) -> Iterator[Fault]:
+    for loc, node in _nodes(root):
+        first: dict[str, int] = {}
+        for key in [key for key, _ in node.value] if isinstance(node, MappingNode) else []:
+            if not isinstance(key, ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if first.setdefault(key.value, line) != line:
+                what = f"the key stands twice, first on line {first[key.value]}"
+                yield Fault((*loc, key.value), what, "keep one of the two")
+
+
+def _no_values(root: Node | None) -> Iterator[Fault]:
+    """Values that look like a date or a number and are none, such as 2024-13-01."""
+    for loc, node in _nodes(root):
+        if isinstance(node, ScalarNode):
+            try:
+                yaml.safe_load(yaml.serialize(node))
+            except ValueError:
+                yield Fault(loc, "is not the date or number that it looks like", "put the value in quotes")
 
 
 def _child(node: Node | None, step: str | int) -> tuple[int, Node] | None:
@@ -141,7 +157,7 @@ def _child(node: Node | None, step: str | int) -> tuple[int, Node] | None:
     if isinstance(node, MappingNode):
         # The last of a repeated key is the one that counts, and the one to point at.
         for key, value in reversed(node.value):
-            if isinstance(key, ScalarNode) and key.value == step:
+            if isinstance(key, ScalarNode) and key.value == str(step):
                 return key.start_mark.line, value
     return None
 

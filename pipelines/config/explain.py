@@ -48,9 +48,7 @@ _TYPES = {
     "bool_type": ("must be true or false", "write true or false"),
     "bool_parsing": ("must be true or false", "write true or false"),
     "invalid_key": ("is not a key", "keys are words"),
-    "int_type": ("must be a whole number", "write a number without quotes"),
-    "int_parsing": ("must be a whole number", "write a number without quotes"),
-    "int_from_float": ("must be a whole number", "write a number without a fraction"),
+    "int_type": ("must be a whole number", "write digits, without quotes"),
     "string_too_short": ("is empty", "write a value, or take the key out"),
 }
 
@@ -87,6 +85,8 @@ def _words(kind: str, pattern: str, loc: Loc, context: dict[str, Any], value: ob
         return _unknown_key(str(loc[-1]), pattern.rpartition(".")[0])
     if kind == "missing":
         return "is missing", _MISSING.get(pattern, "add it")
+    if value is None and kind != "invalid_key":
+        return "is empty", _MISSING.get(pattern, "write a value, or take the key out")
     if kind == "literal_error":
         return (
             f"{value!r} is not one of the possible values",

@@ -16,8 +16,8 @@ from pipelines.config.values import (
     Authority,
     ByteSize,
     ClientId,
+    GraphRoot,
     HostPort,
-    HttpsUrl,
     Site,
     TenantId,
     wrong,
@@ -32,7 +32,7 @@ class Endpoints(Section):
 
     authority: Authority | None = None
     """Where tokens come from, without the tenant: ``https://host[:port]``."""
-    graph: HttpsUrl | None = None
+    graph: GraphRoot | None = None
     """Graph's root with its version: ``https://host[:port]/v1.0``."""
     imap: HostPort | None = None
     """``host:port``; TLS from the first byte, as for ``pop3``."""
@@ -75,9 +75,9 @@ class MailboxConfig(Section):
 class IngestSettings(Section):
     """How much is done at once."""
 
-    batch_bytes: ByteSize = Field(default=32 * 1024 * 1024, gt=0)
+    batch_bytes: ByteSize = Field(default=32 * 1024 * 1024, gt=0, strict=True)
     """MIME bytes held in memory before a batch is written."""
-    concurrency: int = Field(default=4, ge=1, le=64)
+    concurrency: int = Field(default=4, ge=1, le=64, strict=True)
     """Mailboxes read at the same time in one run."""
 
 

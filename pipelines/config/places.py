@@ -1,5 +1,6 @@
 """Files, folders and URLs that the configuration points at."""
 
+import stat
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ _LAKE_SCHEMES = ("s3", "gs", "abfss")
 
 def _resolve(value: str, info: ValidationInfo) -> Path:
     site = site_of(info)
+    if "\0" in value:
+        raise wrong("holds a character that no path can hold", "write the path anew")
     try:
         path = Path(value).expanduser()
     except RuntimeError:
@@ -49,9 +52,20 @@ def _certificate_file(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
-def _must_have_parent(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise wrong(f"the folder {path.parent} is not there", "create it, or name another place")
+def _mode(path: Path) -> int:
+    """``st_mode`` of what is at ``path``; 0 where nothing is, in a folder that is there."""
+    another = "create it, or name another place"
+    try:
+        parent = path.parent.stat().st_mode
+        if not stat.S_ISDIR(parent):
+            raise wrong(f"{path.parent} is not a folder", another)
+        return path.stat().st_mode
+    except FileNotFoundError:
+        if path.parent.is_dir():
+            return 0
+        raise wrong(f"the folder {path.parent} is not there", another) from None
+    except OSError as error:
+        raise wrong(f"{path} cannot be used: {error.strerror}", "name another place") from None
 
 
 def _lake(value: str, info: ValidationInfo) -> str:
@@ -60,8 +74,8 @@ def _lake(value: str, info: ValidationInfo) -> str:
     if "://" not in value:
         path = _resolve(value, info)
         if site_of(info):
-            _must_have_parent(path)
-            if path.exists() and not path.is_dir():
+            mode = _mode(path)
+            if mode and not stat.S_ISDIR(mode):
                 raise wrong(f"{path} is not a folder", "name a folder, new or existing")
         return str(path)
     parts = urlsplit(value)
@@ -99,10 +113,8 @@ def _sqlite(url: sa.URL, info: ValidationInfo) -> sa.URL:
     if url.database.startswith("file:"):
         return url
     path = _resolve(url.database, info)
-    if site_of(info):
-        _must_have_parent(path)
-        if path.is_dir():
-            raise wrong(f"{path} is a folder", "name a file, new or existing: sqlite:///mailover.db")
+    if site_of(info) and stat.S_ISDIR(_mode(path)):
+        raise wrong(f"{path} is a folder", "name a file, new or existing: sqlite:///mailover.db")
     return url.set(database=str(path))
 
 

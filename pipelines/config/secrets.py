@@ -9,8 +9,9 @@ _WORDS = ("secret", "password", "passphrase", "token", "private_key", "api_key")
 
 
 def is_secret(key: object) -> bool:
-    """Whether a value under ``key`` would be a secret; ``…_env`` names an environment variable instead."""
-    return isinstance(key, str) and not key.endswith("_env") and any(word in key.lower() for word in _WORDS)
+    """Whether a value under ``key`` would be a secret, not the name of a variable or a file."""
+    named = isinstance(key, str) and key.endswith(("_env", "_file", "_path"))
+    return isinstance(key, str) and not named and any(word in key.lower() for word in _WORDS)
 
 
 def written_secrets(data: Any) -> Iterator[Fault]:
@@ -28,6 +29,7 @@ def written_secrets(data: Any) -> Iterator[Fault]:
                 yield Fault(
                     (*loc, key),
                     "a secret must not be written into this file",
-                    "renew it, put it into an environment variable, and name that one in secret_env",
+                    "renew it, put it into an environment variable, and name that one in tenant.credential: "
+                    "secret_env, or passphrase_env of a certificate",
                 )
             pending.append(((*loc, key), inner))

@@ -21,7 +21,7 @@ _DOMAIN = re.compile(
 _LOCAL_PART = re.compile(r"[^\s@\"(),:;<>\[\]\\]{1,64}")
 _ENVIRONMENT_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _HOST = re.compile(r"[A-Za-z0-9.:_\[\]-]+")
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|KB|MB|GB)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15})\s*(B|KiB|MiB|GiB|KB|MB|GB)?", re.IGNORECASE)
 _UNITS = {"b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _LONGEST_ADDRESS = 254
 
@@ -155,6 +155,13 @@ def _https_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _graph_root(value: str) -> str:
+    url = _https_url(value)
+    if not urlsplit(url).path.endswith("/v1.0"):
+        raise wrong(f"{value!r} does not end in Graph's version", "write it as https://host:port/v1.0")
+    return url
+
+
 def _authority(value: str) -> str:
     url = _https_url(value)
     if urlsplit(url).path:
@@ -179,6 +186,6 @@ ClientId = Annotated[str, AfterValidator(_client_id)]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
 Address = Annotated[str, AfterValidator(_address)]
 HostPort = Annotated[str, AfterValidator(_host_port)]
-HttpsUrl = Annotated[str, AfterValidator(_https_url)]
+GraphRoot = Annotated[str, AfterValidator(_graph_root)]
 Authority = Annotated[str, AfterValidator(_authority)]
 ByteSize = Annotated[int, BeforeValidator(_byte_size)]

@@ -106,13 +106,15 @@ REJECTED = {
         "mailover.yaml:4: tenant.credential.secret_env: is missing\n"
         "  → name the environment variable that holds the client secret\n"
         "mailover.yaml:5: tenant.credential.secret: a secret must not be written into this file\n"
-        "  → renew it, put it into an environment variable, and name that one in secret_env",
+        "  → renew it, put it into an environment variable, and name that one in tenant.credential: "
+        "secret_env, or passphrase_env of a certificate",
     ),
     "password_of_a_mailbox": Case(
         "    legacy: imap",
         "    password: hunter2",
         "mailover.yaml:11: mailboxes[0].password: a secret must not be written into this file\n"
-        "  → renew it, put it into an environment variable, and name that one in secret_env",
+        "  → renew it, put it into an environment variable, and name that one in tenant.credential: "
+        "secret_env, or passphrase_env of a certificate",
     ),
     "secret_in_place_of_a_variable_name": Case(
         "MAILOVER_CLIENT_SECRET",
@@ -340,6 +342,67 @@ REJECTED = {
         "mailboxes:",
         "ingest: {concurrency: 0}\nmailboxes:",
         "mailover.yaml:9: ingest.concurrency: is out of range\n  → write a number of at least 1",
+    ),
+    "concurrency_in_quotes": Case(
+        "mailboxes:",
+        "ingest: {concurrency: '4'}\nmailboxes:",
+        "mailover.yaml:9: ingest.concurrency: must be a whole number\n  → write digits, without quotes",
+    ),
+    "batch_bytes_of_too_many_digits": Case(
+        "mailboxes:",
+        "ingest: {batch_bytes: '1000000000000000 B'}\nmailboxes:",
+        "mailover.yaml:9: ingest.batch_bytes: '1000000000000000 B' is not a number of bytes\n"
+        "  → write a number, with B, KiB, MiB or GiB where wanted: 32 MiB",
+    ),
+    "date_that_does_not_exist": Case(
+        "legacy: imap",
+        "wave: 2024-13-01",
+        "mailover.yaml:11: mailboxes[0].wave: is not the date or number that it looks like\n"
+        "  → put the value in quotes",
+    ),
+    "key_that_is_a_number": Case(
+        "mailboxes:", "5: five\nmailboxes:", "mailover.yaml:9: [5]: is not a key\n  → keys are words"
+    ),
+    "section_left_empty": Case(
+        _ENDPOINTS,
+        "  endpoints:\nstorage:\n",
+        "mailover.yaml:6: tenant.endpoints: is empty\n  → write a value, or take the key out",
+    ),
+    "credential_left_empty": Case(
+        _SECRET,
+        "",
+        "mailover.yaml:4: tenant.credential: is empty\n"
+        "  → add secret_env: NAME, or certificate: {path: app.pem}",
+    ),
+    "secret_from_a_file": Case(
+        "secret_env: MAILOVER_CLIENT_SECRET",
+        "secret_file: secret.txt",
+        "mailover.yaml:4: tenant.credential.secret_env: is missing\n"
+        "  → name the environment variable that holds the client secret\n"
+        "mailover.yaml:5: tenant.credential.secret_file: unknown key\n  → did you mean secret_env?",
+    ),
+    "graph_without_a_version": Case(
+        _ENDPOINTS,
+        "  endpoints: {graph: 'https://localhost:8443'}\nstorage:\n",
+        "mailover.yaml:6: tenant.endpoints.graph: 'https://localhost:8443' does not end in Graph's version\n"
+        "  → write it as https://host:port/v1.0",
+    ),
+    "lake_below_a_file": Case(
+        "./lake",
+        "mailover.yaml/lake",
+        "mailover.yaml:7: storage.lake: {here}/mailover.yaml is not a folder\n"
+        "  → create it, or name another place",
+    ),
+    "lake_with_a_name_too_long": Case(
+        "./lake",
+        "a" * 300,
+        f"mailover.yaml:7: storage.lake: {{here}}/{'a' * 300} cannot be used: File name too long\n"
+        "  → name another place",
+    ),
+    "index_with_a_nul": Case(
+        "sqlite:///mailover.db",
+        '"sqlite:///a\\0b"',
+        "mailover.yaml:8: storage.index: holds a character that no path can hold\n  → write the path anew",
     ),
     "two_faults_at_once": Case(
         VALID,
