@@ -7,6 +7,7 @@ Source: Microsoft, "OAuth 2.0 client credentials flow on the Microsoft identity 
 import time
 from dataclasses import dataclass, field
 from typing import Any, cast
+from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import jwt
@@ -100,7 +101,7 @@ class Entra:
         return JSONResponse({"keys": [{**key, "use": "sig", "kid": _KEY_ID, "alg": "RS256"}]})
 
     async def _token(self, request: Request) -> Response:
-        form = {key: str(value) for key, value in (await request.form()).items()}
+        form = dict(parse_qsl((await request.body()).decode()))
         fault = self.faults.match(Door.ENTRA, "token")
         if fault and fault.kind is FaultKind.DELAY:
             await run_in_threadpool(time.sleep, fault.seconds)
