@@ -49,6 +49,7 @@ default_login_user = {user}
 default_client_limit = 500
 default_process_limit = 50
 service/anvil/chroot =
+service/anvil/unix_listener/anvil-auth-penalty/mode = 0
 service/imap-login/chroot =
 service/pop3-login/chroot =
 service/imap-login/inet_listener/imap/port = 0
@@ -145,6 +146,10 @@ class DovecotMailbox:
         assert validity
         changed = head.replace(validity[0], f"V{int(validity[1]) + 1}")
         (place / "dovecot-uidlist").write_text(f"{changed}\n{rest}")
+
+    def files(self, folder: str = "") -> list[str]:
+        """The names of its messages' files, flags behind the comma, oldest delivery first."""
+        return sorted(each.name for each in (self._folder(folder) / "cur").iterdir())
 
     def _folder(self, name: str) -> Path:
         place = self._root / f".{name.replace('/', '.')}" if name else self._root

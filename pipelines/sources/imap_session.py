@@ -153,9 +153,16 @@ class ImapSession:
 
     def _connected(self) -> IMAPClient:
         if self._client is None:
+            self._take_token()
             self._client = _connect(self._endpoints.imap, self._trust())
             self._sign_in(self._client)
         return self._client
+
+    def _take_token(self) -> None:
+        self._token = self._tokens.token(Resource.OUTLOOK)
+        if self._token == self._dead_token:
+            self._token = self._tokens.token(Resource.OUTLOOK, refresh=True)
+        check_claims(self._token, Resource.OUTLOOK, self._tenant, ROLE, clock=self._clock)
 
     def _trust(self) -> ssl.SSLContext:
         if self._context is None:
@@ -173,10 +180,6 @@ class ImapSession:
         offered = client._imap.capabilities  # noqa: SLF001
         if "AUTH=XOAUTH2" not in offered:
             raise no_xoauth2(self._endpoints.imap, login_disabled="LOGINDISABLED" in offered)
-        self._token = self._tokens.token(Resource.OUTLOOK)
-        if self._token == self._dead_token:
-            self._token = self._tokens.token(Resource.OUTLOOK, refresh=True)
-        check_claims(self._token, Resource.OUTLOOK, self._tenant, ROLE, clock=self._clock)
         # A second challenge tells why it was refused; an empty answer ends the exchange.
         answers = iter([xoauth2(self.mailbox, self._token), b""])
         try:

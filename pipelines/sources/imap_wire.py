@@ -29,7 +29,7 @@ _UID = re.compile(rb"[ (]UID (\d+)", re.IGNORECASE)
 _SIZE = re.compile(rb"RFC822\.SIZE (\d+)", re.IGNORECASE)
 _DATE = re.compile(rb'INTERNALDATE "([^"]*)"', re.IGNORECASE)
 _FLAGS = re.compile(rb"FLAGS \(([^)]*)\)", re.IGNORECASE)
-_LITERAL = re.compile(rb"(?P<before>.*)BODY\[[^]]*\] \{(?P<size>\d+)\}", re.IGNORECASE)
+_LITERAL = re.compile(rb"(?P<before>.*)BODY\[(?P<section>[^]]*)\] \{(?P<size>\d+)\}", re.IGNORECASE)
 _INSTANT = re.compile(r"([ \d]?\d)-(\w{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([-+])(\d\d)(\d\d)")
 _REFUSAL = re.compile(r"command error: BAD \[b(['\"])(.*)\1\]", re.DOTALL)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -115,7 +115,7 @@ def fetch_content(client: IMAPClient, uids: Sequence[int], section: str) -> dict
     responses, refusal = _fetch(client, uids, f"(UID BODY.PEEK[{section}])")
     contents: dict[int, bytes] = {}
     for response in responses:
-        found = _literal_content(response) or _parsed_content(response)
+        found = _literal_content(response, section) or _parsed_content(response, section)
         if found:
             contents[found[0]] = found[1]
     if refusal and not contents:
@@ -177,23 +177,24 @@ def _responses(data: Response) -> Iterator[Response]:
             response = []
 
 
-def _literal_content(response: Response) -> tuple[int, bytes] | None:
+def _literal_content(response: Response, section: str) -> tuple[int, bytes] | None:
     """UID and content where the content is the one literal of the response, as it nearly always is."""
     if len(response) != 2 or isinstance(response[0], bytes):
         return None
     text, content = response[0]
     head = _LITERAL.fullmatch(text)
-    if head is None or len(content) != int(head["size"]):
+    if head is None or bool(head["section"]) != bool(section) or len(content) != int(head["size"]):
         return None
     uid = _UID.search(head["before"]) or _UID.search(cast(bytes, response[1]))
     return (int(uid[1]), content) if uid else None
 
 
-def _parsed_content(response: Response) -> tuple[int, bytes] | None:
+def _parsed_content(response: Response, section: str) -> tuple[int, bytes] | None:
     """The same for content in quotes, or with further literals; FLAGS alone are no content."""
     for uid, items in parse_fetch_response(cast(list[bytes], response)).items():
         for name, value in items.items():
-            if name.startswith(b"BODY[") and isinstance(value, bytes):
+            whole = name == b"BODY[]"
+            if name.startswith(b"BODY[") and whole != bool(section) and isinstance(value, bytes):
                 return uid, value
     return None
 

@@ -1,0 +1,104 @@
+"""A scripted server, the source that reads it, and a clock that does not wait."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipelines.auth import Resource, TokenProvider
+from pipelines.config import Endpoints, SecretCredential, Tenant
+from pipelines.sources.imap import ImapSource
+from tests.auth.entra import CLIENT, TENANT, make_ca
+from tests.sources.scripted import READING, ScriptedServer, serving
+
+MAILBOX = "kim.akers@contoso.com"
+
+
+class WaitlessClock:
+    """Real dates; waits pass at once and are written down."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return sum(self.waits)
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+class NumberedTokens(TokenProvider):
+    """``access-token-1`` until a new one is asked for."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        super().__init__(tenant)
+        self.number = 1
+        self.given: str | None = None
+
+    def token(self, resource: Resource, *, refresh: bool = False) -> str:
+        assert resource is Resource.OUTLOOK
+        self.number += refresh
+        return self.given or f"access-token-{self.number}"
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_ca(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def server(certificates: tuple[Path, Path]) -> Iterator[ScriptedServer]:
+    """The server; whatever a test does, nothing but reading commands may have been sent to it."""
+    with serving(ScriptedServer(), certificates[1]) as scripted:
+        yield scripted
+    writing = [each for each in scripted.commands if not READING.fullmatch(each)]
+    assert not writing
+
+
+@pytest.fixture
+def clock() -> WaitlessClock:
+    return WaitlessClock()
+
+
+@pytest.fixture
+def tenant(server: ScriptedServer, certificates: tuple[Path, Path]) -> Tenant:
+    return tenant_at(f"localhost:{server.port}", certificates[0])
+
+
+def tenant_at(imap: str, ca_file: Path | None) -> Tenant:
+    """A tenant whose IMAP server is ``imap``."""
+    credential = SecretCredential(secret_env="NOT_SET")
+    return Tenant(
+        id=TENANT, client_id=CLIENT, credential=credential, endpoints=Endpoints(imap=imap, ca_file=ca_file)
+    )
+
+
+@pytest.fixture
+def tokens(tenant: Tenant) -> NumberedTokens:
+    return NumberedTokens(tenant)
+
+
+Opener = Callable[[Tenant, TokenProvider], ImapSource]
+
+
+@pytest.fixture
+def open_imap(clock: WaitlessClock) -> Iterator[Opener]:
+    """Make a source that is closed when the test ends."""
+    with ExitStack() as stack:
+
+        def make(tenant: Tenant, tokens: TokenProvider) -> ImapSource:
+            source = ImapSource(tenant, MAILBOX, tokens, clock)
+            stack.callback(source.close)
+            return source
+
+        yield make
+
+
+@pytest.fixture
+def source(open_imap: Opener, tenant: Tenant, tokens: NumberedTokens) -> ImapSource:
+    return open_imap(tenant, tokens)

@@ -1,0 +1,241 @@
+"""The whole way through a real server."""
+
+import csv
+import random
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines.clock import SystemClock
+from pipelines.errors import FolderGoneError, MailboxRefusedError
+from pipelines.sources import (
+    Entry,
+    Fetched,
+    FetchFailed,
+    Folder,
+    Page,
+    ProtocolName,
+    Reset,
+    Role,
+    Source,
+    open_source,
+)
+from tests.dovecot_fixture import Dovecot, DovecotMailbox, MintedTokens
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def mailbox(dovecot: Dovecot, address: str) -> DovecotMailbox:
+    return dovecot.mailbox(address)
+
+
+@pytest.fixture
+def source(dovecot: Dovecot, address: str, mailbox: DovecotMailbox) -> Iterator[Source]:
+    config = dovecot.config(address)
+    with closing(
+        open_source(config, config.mailboxes[0], ProtocolName.IMAP, dovecot.tokens(address), SystemClock())
+    ) as opened:
+        yield opened
+
+
+def mails(count: int, seed: int = 1) -> list[bytes]:
+    """Generated mail: every octet, lone CR and LF, lines like the protocol's, long lines."""
+    chance = random.Random(seed)  # noqa: S311
+    shapes: list[Callable[[], bytes]] = [
+        lambda: bytes(chance.choices(range(256), k=chance.randrange(2000))),
+        lambda: b"x" * chance.randrange(3000) + b"\r\n",
+        lambda: b")\r\n* 1 FETCH (UID 1 BODY[] {5}\r\n",
+        lambda: b"line\nline\rline\r\n" * chance.randrange(9),
+    ]
+    return [
+        b"Message-ID: <%d.%d@contoso.com>\r\nSubject: mail %d\r\nFrom: kim@contoso.com\r\n\r\n%s"
+        % (number, seed, number, chance.choice(shapes)())
+        for number in range(count)
+    ]
+
+
+def on_the_wire(message: bytes) -> bytes:
+    """As Dovecot sends it: CRLF for each LF of the file, and 0x80 for NUL, which IMAP cannot carry."""
+    return message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n").replace(b"\0", b"\x80")
+
+
+def inbox_of(source: Source) -> Folder:
+    return next(folder for folder in source.folders() if folder.role is Role.INBOX)
+
+
+def walk(source: Source, folder: Folder, cursor: str | None = None) -> tuple[list[Entry], str]:
+    """Everything new, and where the next walk starts."""
+    entries: list[Entry] = []
+    for step in source.changes(folder, cursor):
+        if isinstance(step, Page):
+            entries += step.entries
+            cursor = step.cursor
+    assert cursor
+    return entries, cursor
+
+
+def fetched(source: Source, folder: Folder, entries: list[Entry]) -> dict[str, bytes]:
+    outcomes = list(source.fetch(folder, entries))
+    assert sorted(each.entry.native_id for each in outcomes) == sorted(each.native_id for each in entries)
+    return {each.entry.native_id: each.mime for each in outcomes if isinstance(each, Fetched)}
+
+
+def test_bytes_are_kept_of_every_message_in_every_folder(source: Source, mailbox: DovecotMailbox) -> None:
+    delivered = {"": mails(300), "Sent Items": mails(20, 2), "Kalender/F&APg-dselsdage": mails(5, 3)}
+    for name, messages in delivered.items():
+        mailbox.deliver(*messages, folder=name)
+    folders = {folder.native: folder for folder in source.folders() if not folder.skipped}
+    assert {folder.path for folder in folders.values()} == {"Inbox", "Sent Items", "Kalender/Fødselsdage"}
+    for name, messages in delivered.items():
+        folder = folders[name or "INBOX"]
+        entries, _cursor = walk(source, folder)
+        got = fetched(source, folder, entries)
+        assert [got[each.native_id] for each in entries] == list(map(on_the_wire, messages))
+        assert source.count(folder) == len(messages)
+        assert source.native_ids(folder) == got.keys()
+
+
+def test_the_listing_tells_size_time_flags_and_identity(source: Source, mailbox: DovecotMailbox) -> None:
+    mailbox.deliver(
+        b"Message-ID: <a@b>\r\nSubject: =?utf-8?q?f=C3=A6rdig?=\r\n\r\nx\r\n", flags="FS", received=START
+    )
+    folder = inbox_of(source)
+    ((entry,), _cursor) = walk(source, folder)
+    assert (entry.size, entry.received_at, set(entry.flags)) == (58, START, {"flagged", "seen"})
+    (identified,) = source.identify(folder, [entry])
+    assert identified.identity
+    assert (identified.identity.message_id, identified.identity.subject) == ("a@b", "færdig")
+
+
+def test_nothing_twice_when_mail_arrives_between_two_rounds(source: Source, mailbox: DovecotMailbox) -> None:
+    mailbox.deliver(*mails(3))
+    folder = inbox_of(source)
+    first, cursor = walk(source, folder)
+    mailbox.deliver(*mails(2, 2))
+    second, cursor = walk(source, folder, cursor)
+    assert [len(first), len(second)] == [3, 2]
+    assert list(source.changes(folder, cursor)) == []
+    assert source.count(folder) == 5
+
+
+def test_a_message_removed_by_another_client_is_gone_and_the_others_come(
+    source: Source, mailbox: DovecotMailbox
+) -> None:
+    mailbox.deliver(*mails(5))
+    folder = inbox_of(source)
+    entries, _cursor = walk(source, folder)
+    mailbox.remove(2)
+    outcomes = list(source.fetch(folder, entries))
+    gone = [each.entry for each in outcomes if isinstance(each, FetchFailed) and each.gone]
+    assert gone == [entries[2]]
+    assert sum(isinstance(each, Fetched) for each in outcomes) == 4
+    assert source.native_ids(folder) == {each.native_id for each in entries} - {entries[2].native_id}
+
+
+def test_nothing_lost_when_the_server_numbers_its_messages_anew(
+    source: Source, mailbox: DovecotMailbox
+) -> None:
+    messages = mails(5)
+    mailbox.deliver(*messages)
+    folder = inbox_of(source)
+    before, cursor = walk(source, folder)
+    mailbox.renumber()
+    steps = list(source.changes(folder, cursor))
+    assert isinstance(steps[0], Reset)
+    after, cursor = walk(source, folder, cursor)
+    assert not {each.native_id for each in before} & {each.native_id for each in after}
+    assert sorted(fetched(source, folder, after).values()) == sorted(map(on_the_wire, messages))
+    outcomes = list(source.fetch(folder, before))
+    assert all(isinstance(each, FetchFailed) and each.gone for each in outcomes)
+
+
+def test_a_folder_of_thousands_is_listed_in_pages_and_read_whole(
+    source: Source, mailbox: DovecotMailbox
+) -> None:
+    messages = [b"Subject: %d\r\n\r\n%d\r\n" % (number, number) for number in range(4000)]
+    mailbox.deliver(*messages)
+    folder = inbox_of(source)
+    pages = [step for step in source.changes(folder, None) if isinstance(step, Page)]
+    assert max(len(page.entries) for page in pages) <= 1000
+    entries = [entry for page in pages for entry in page.entries]
+    got = fetched(source, folder, entries)
+    assert [got[each.native_id] for each in entries] == messages
+
+
+def test_bounded_memory_while_a_folder_larger_than_the_budget_is_read(
+    source: Source, mailbox: DovecotMailbox
+) -> None:
+    megabyte = (b"x" * 998 + b"\r\n") * 1000
+    mailbox.deliver(*[megabyte] * 60)
+    folder = inbox_of(source)
+    entries, _cursor = walk(source, folder)
+    tracemalloc.start()
+    try:
+        seen = sum(len(each.mime) for each in source.fetch(folder, entries) if isinstance(each, Fetched))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert seen == 60_000_000
+    assert peak < 20_000_000
+
+
+def test_bytes_are_kept_of_a_message_of_forty_megabytes(source: Source, mailbox: DovecotMailbox) -> None:
+    large = b"Subject: large\r\n\r\n" + b"forty-one octets of text and a line end.\r\n" * 1_000_000
+    mailbox.deliver(b"before\r\n", large, b"after\r\n")
+    folder = inbox_of(source)
+    entries, _cursor = walk(source, folder)
+    got = fetched(source, folder, entries)
+    assert [
+        got[each.native_id] == message
+        for each, message in zip(entries, (b"before\r\n", large, b"after\r\n"), strict=True)
+    ] == [True] * 3
+
+
+def test_a_folder_that_was_deleted_is_gone(source: Source, mailbox: DovecotMailbox) -> None:
+    mailbox.deliver(b"x\r\n")
+    with pytest.raises(FolderGoneError, match="Projects"):
+        source.count(Folder("Projects", Role.OTHER, "Projects"))
+
+
+def test_a_token_for_another_mailbox_is_refused_with_the_mailbox_named(
+    dovecot: Dovecot, address: str
+) -> None:
+    config = dovecot.config(address)
+    tokens = MintedTokens(dovecot.tenant, "someone.else@contoso.com")
+    opened = open_source(config, config.mailboxes[0], ProtocolName.IMAP, tokens, SystemClock())
+    with closing(opened) as source, pytest.raises(MailboxRefusedError, match=address) as caught:
+        source.folders()
+    assert "IMAP.AccessAsApp" in str(caught.value)
+
+
+def test_read_only_leaves_flags_and_recency_as_they_were(source: Source, mailbox: DovecotMailbox) -> None:
+    mailbox.deliver(*mails(5))
+    folder = inbox_of(source)
+    entries, _cursor = walk(source, folder)
+    fetched(source, folder, entries)
+    list(source.identify(folder, entries))
+    again, _cursor = walk(source, folder)
+    assert again == entries
+    assert [each.flags for each in again] == [()] * 5
+    assert len(mailbox.files()) == 5
+    assert all(name.endswith(":2,") for name in mailbox.files())
+
+
+@pytest.mark.corpus
+def test_bytes_are_kept_of_real_mail(source: Source, mailbox: DovecotMailbox, corpus_dir: Path) -> None:
+    with (corpus_dir / "MANIFEST.tsv").open(newline="") as manifest:
+        paths = [corpus_dir / row["path"] for row in csv.DictReader(manifest, delimiter="\t")]
+    delivered = [path.read_bytes() for path in paths]
+    mailbox.deliver(*delivered, received=START - timedelta(days=365))
+    folder = inbox_of(source)
+    entries, _cursor = walk(source, folder)
+    assert len(entries) == len(delivered)
+    position = {each.native_id: number for number, each in enumerate(entries)}
+    for outcome in source.fetch(folder, entries):
+        assert isinstance(outcome, Fetched), outcome
+        assert outcome.mime == on_the_wire(delivered[position[outcome.entry.native_id]])
