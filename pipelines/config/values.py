@@ -169,7 +169,8 @@ def _authority(value: str) -> str:
     return url
 
 
-def _byte_size(value: object) -> object:
+def byte_size(value: object) -> object:
+    """A size such as ``32 MiB`` in bytes; anything that is not text stays as it is."""
     if isinstance(value, str):
         found = _SIZE.fullmatch(value.strip())
         if not found:
@@ -188,4 +189,4 @@ Address = Annotated[str, AfterValidator(_address)]
 HostPort = Annotated[str, AfterValidator(_host_port)]
 GraphRoot = Annotated[str, AfterValidator(_graph_root)]
 Authority = Annotated[str, AfterValidator(_authority)]
-ByteSize = Annotated[int, BeforeValidator(_byte_size)]
+ByteSize = Annotated[int, BeforeValidator(byte_size)]
