@@ -223,6 +223,6 @@ def _print_next(directory: Path, hits: list[Hit]) -> None:
         click.echo(f"  {mailover} show {hits[0].message_key[:SHORT_KEY]}")
     click.echo(f"  {mailover} verify")
     click.echo(
-        f"  DAGSTER_HOME=$PWD/{directory}/dagster MAILOVER_CONFIG=$PWD/{directory}/mailover.yaml "
+        f"  DAGSTER_HOME={directory.absolute()}/dagster MAILOVER_CONFIG={directory.absolute()}/mailover.yaml "
         ".venv/bin/dagster dev -w workspace.yaml"
     )

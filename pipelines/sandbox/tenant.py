@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.errors import UsageError
+from pipelines.mime import identity_from_headers
 from pipelines.sandbox.identity import CLIENT_ID, SECRET_VARIABLE, TENANT_ID
 from pipelines.sandbox.mailfiles import read_mail
 from pipelines.sandbox.mailgen import generate
@@ -32,6 +34,9 @@ _OTHER_FOLDERS = {
 }
 REFUSED = "isaiah.langer@contoso.com"
 """A mailbox of the tenant that the application may not read."""
+_HEADERS = 64 * 1024
+"""Bytes of a message in which its Date is looked for."""
+_OLDEST = datetime(1980, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +108,17 @@ def _fill_from_files(store: Store, chosen: list[Seat], mail: Path) -> None:
         # POP3 shows the Inbox only.
         path = letter.folder if letter.folder and seat.legacy == "imap" else "Inbox"
         _ensure_folder(store, seat.address, path)
-        store.deliver(seat.address, path, letter.mime, flags=letter.flags)
+        store.deliver(seat.address, path, letter.mime, _received(letter.mime), letter.flags)
     if not found:
         raise UsageError(
             f"{mail} holds no mail", remedy="name an mbox or .eml file, a Maildir, or a folder of these"
         )
+
+
+def _received(mime: bytes) -> datetime | None:
+    """When it was sent, as far as that can be: files do not say when a message was received."""
+    sent_at = identity_from_headers(mime[:_HEADERS]).sent_at
+    return sent_at if sent_at and _OLDEST < sent_at < datetime.now(UTC) else None
 
 
 def _ensure_folder(store: Store, address: str, path: str) -> None:
