@@ -25,7 +25,7 @@ _LATE = ("uid", "rfc822", "rfc822text", "rfc822header", "body")
 
 
 def shown_flags(message: Message) -> bytes:
-    """The flags as IMAP spells them; keywords are not kept (facts, 2.1)."""
+    """The flags as IMAP spells them; keywords are not kept."""
     return " ".join(_FLAGS[each] for each in sorted(message.flags) if each in _FLAGS).encode()
 
 

@@ -56,7 +56,7 @@ def read_header(store: Store, message: Message) -> bytes:
 
 
 def placeholder(protocol: str, store: Store, message: Message) -> bytes:
-    """What Exchange sends for a message that it cannot convert (facts: placeholders)."""
+    """What Exchange sends for a message that it cannot convert."""
     header = read_header(store, message)
     told = {name: header_value(header, name.encode()) or b"" for name in ("Subject", "From", "Date")}
     received = message.received_at.astimezone(UTC)

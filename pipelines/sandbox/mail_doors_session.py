@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
-from zope.interface import implementer
+from zope.interface.declarations import implementer
 
 from pipelines.sandbox.entra import OUTLOOK, TokenRefusedError
 from pipelines.sandbox.faults import Door, Fault, Faults
@@ -37,7 +38,7 @@ class Behaviour:
     """Where servers of Exchange differ, or are not known."""
 
     exact_sizes: bool = False
-    """``ImapEnableExactRFC822Size`` and its POP3 twin; an estimate without (facts: RFC822.SIZE)."""
+    """``ImapEnableExactRFC822Size`` and its POP3 twin; an estimate without."""
     sasl_error_challenge: bool = False
     """Answer a bad token with a JSON challenge before the NO, as Gmail does; Exchange shows none."""
     pop3_lock: bool = True
@@ -123,7 +124,7 @@ class DoorSession:
         self._sessions.add(self)
         super().connectionMade()  # type: ignore[misc]
 
-    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+    def connectionLost(self, reason: Any = connectionDone) -> None:  # noqa: N802 - Twisted's name
         self._sessions.discard(self)
         super().connectionLost(reason)  # type: ignore[misc]
 
@@ -217,7 +218,7 @@ class DoorSession:
 
 
 def token_is_too_long(response: bytes) -> bool:
-    """POP3 breaks on long tokens (facts, 1.3)."""
+    """POP3 breaks on long tokens."""
     return len(response) * 3 // 4 > _LONGEST_TOKEN
 
 

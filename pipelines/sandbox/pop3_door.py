@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from copy import copy
 from typing import Any
 
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.protocols.policies import TimeoutMixin
 
@@ -52,7 +53,7 @@ class Pop3Door(DoorSession, LineReceiver, TimeoutMixin):
         self.setTimeout(self.timeOut)
         self.sendLine(f"+OK The Microsoft Exchange POP3 service is ready. [{FRONT_END}]".encode())
 
-    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+    def connectionLost(self, reason: Any = connectionDone) -> None:  # noqa: N802 - Twisted's name
         self.setTimeout(None)
         self._unlock()
         super().connectionLost(reason)
@@ -82,16 +83,17 @@ class Pop3Door(DoorSession, LineReceiver, TimeoutMixin):
             try:
                 self.check_token()
             except SignInRefusedError:
-                return self._end("Session invalidated - AccessTokenExpired")
+                self._end("Session invalidated - AccessTokenExpired")
+                return
         number = self._number(arguments) if name in ("RETR", "TOP", "DELE", "LIST", "UIDL") else None
         uid = self._messages[number].uid if number is not None else None
         fault = None if name in ("AUTH", "USER", "PASS") else self.fault(name, uid)
         if fault and await self._misbehave(fault):
-            return None
+            return
         handler = getattr(self, f"_do_{name.lower()}", None)
         if handler is None:
             raise _RefusedError("Protocol error. 14")
-        return await handler(number, arguments, fault)
+        await handler(number, arguments, fault)
 
     async def _misbehave(self, fault: Fault) -> bool:
         """Commit a fault that is not about a message's content; whether that was the answer."""
