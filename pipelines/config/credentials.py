@@ -106,7 +106,14 @@ class CertificateFile(_Located):
                 self.path.read_bytes(), passphrase.get_secret_value().encode() if passphrase else None
             )
         except TypeError:
-            raise self._wrong_lock(encrypted=passphrase is None) from None
+            if passphrase:
+                raise self._misfit(
+                    f"the private key in {self.path} is not encrypted", "take passphrase_env out"
+                ) from None
+            raise self._misfit(
+                f"the private key in {self.path} is encrypted",
+                "name the variable of its passphrase in passphrase_env",
+            ) from None
         except (OSError, ValueError, UnsupportedAlgorithm):
             doing = "the passphrase does not open" if passphrase else "nothing can read"
             raise self._misfit(
@@ -117,14 +124,6 @@ class CertificateFile(_Located):
                 f"{self.path} holds a key that is not RSA", "make an RSA key; MSAL signs with RSA only"
             )
         return key
-
-    def _wrong_lock(self, *, encrypted: bool) -> ConfigurationError:
-        if encrypted:
-            return self._misfit(
-                f"the private key in {self.path} is encrypted",
-                "name the variable of its passphrase in passphrase_env",
-            )
-        return self._misfit(f"the private key in {self.path} is not encrypted", "take passphrase_env out")
 
     def _misfit(self, what: str, remedy: str) -> ConfigurationError:
         return self._fault("path", what, remedy)

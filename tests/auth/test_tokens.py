@@ -73,8 +73,14 @@ def test_threads_that_refresh_together_share_one_new_token(
     provider = provide(tenant)
     provider.token(Resource.OUTLOOK)
     entra.delay = 0.3
+    together = threading.Barrier(8)
+
+    def renew(_: int) -> str:
+        together.wait()
+        return provider.token(Resource.OUTLOOK, refresh=True)
+
     with ThreadPoolExecutor(8) as pool:
-        tokens = list(pool.map(lambda _: provider.token(Resource.OUTLOOK, refresh=True), range(8)))
+        tokens = list(pool.map(renew, range(8)))
     assert set(tokens) == {entra.issued[1]}
     assert len(entra.forms) == 2
 
