@@ -269,7 +269,9 @@ def _connect(server: Server, context: ssl.SSLContext) -> IMAPClient:
         raise
     except imaplib.IMAP4.error as error:
         greeting = error.args[0] if error.args else b""
-        text = greeting.decode("utf-8", "replace") if isinstance(greeting, bytes) else ""
+        text = greeting.decode("utf-8", "replace") if isinstance(greeting, bytes) else refusal_text(error)
+        if not text:
+            raise
     else:
         # imapclient sets 5: every body is then formatted with repr(), twice, for a debug log.
         client._imap.debug = 0  # noqa: SLF001
