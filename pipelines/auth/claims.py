@@ -84,6 +84,8 @@ def check_claims(
 
 
 def _check_audience(claims: Claims, resource: Resource, tenant: Tenant) -> None:
+    # Any cloud's name will do: what the national clouds write into `aud` is not documented, and
+    # the mistake to find is a token of Graph for Exchange, or the other way round.
     if resource is Resource.OUTLOOK:
         accepted = {cloud.outlook for cloud in CLOUDS.values()} | {
             "https://ps.outlook.com",

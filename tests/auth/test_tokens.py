@@ -202,6 +202,13 @@ def test_a_password_for_the_host_in_netrc_is_not_sent(
     assert "Authorization" not in entra.headers[0]
 
 
+def test_a_region_of_the_environment_does_not_change_where_the_secret_goes(
+    entra: Entra, tenant: Tenant, provide: Provide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MSAL_FORCE_REGION", "westeurope")
+    assert provide(tenant).token(Resource.OUTLOOK) == entra.issued[0]
+
+
 @pytest.mark.parametrize("status", [500, 503, 504])
 def test_a_service_that_recovers_is_waited_for(
     status: int, entra: Entra, tenant: Tenant, provide: Provide, clock: WaitlessClock
