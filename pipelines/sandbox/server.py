@@ -73,6 +73,8 @@ def _https(application: Starlette, identity: Identity) -> Iterator[int]:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))
+    # From here on a client waits for its answer instead of being turned away.
+    listener.listen(128)
     settings = uvicorn.Config(
         application,
         ssl_certfile=str(identity.server_file),
