@@ -29,6 +29,8 @@ from tests.auth.entra import CLIENT, TENANT, make_ca
 
 INSTALL = "apt-get install --yes dovecot-imapd dovecot-pop3d"
 _KEY = b"the key that only the server of these tests knows"
+PASSWORD = "for-clients-without-tokens"
+"""Opens any mailbox by AUTH PLAIN: the benchmarks' peers know no XOAUTH2."""
 _STARTED_WITHIN = 20.0
 
 _CONFIGURATION = """
@@ -40,7 +42,7 @@ listen = 127.0.0.1
 ssl = required
 ssl_cert = <{root}/server.pem
 ssl_key = <{root}/server.pem
-auth_mechanisms = xoauth2
+auth_mechanisms = xoauth2 plain
 auth_failure_delay = 0
 first_valid_uid = 1
 default_internal_user = {user}
@@ -63,6 +65,11 @@ passdb {{
   driver = oauth2
   mechanisms = xoauth2
   args = {root}/oauth2.conf
+}}
+passdb {{
+  driver = static
+  mechanisms = plain
+  args = password={password}
 }}
 userdb {{
   driver = static
@@ -225,6 +232,7 @@ def _write(server: Dovecot, user: str, owner: tuple[int, int]) -> None:
         "group": grp.getgrgid(owner[1]).gr_name,
         "imap": server.imap_port,
         "pop3": server.pop3_port,
+        "password": PASSWORD,
     }
     key = root / "keys" / "default" / "HS256" / "default"
     key.parent.mkdir(parents=True)
