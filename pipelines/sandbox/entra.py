@@ -1,9 +1,13 @@
 """The token service: Entra's v2 endpoints for an application that signs in as itself.
 
+Faults at its door (command ``discovery`` or ``token``): ``throttle`` answers 429 with
+Retry-After, ``delay`` waits, ``refuse`` says that the client secret has expired, every
+other kind answers 503.
 Source: Microsoft, "OAuth 2.0 client credentials flow on the Microsoft identity platform",
 "Access token claims reference", and the AADSTS error codes.
 """
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -11,18 +15,21 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import jwt
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipelines.sandbox.faults import Door, FaultKind, Faults
-from pipelines.sandbox.identity import CLIENT_ID, TENANT_ID, Identity
+from pipelines.sandbox.identity import CLIENT_ID, TENANT_DOMAIN, TENANT_ID, Identity
 
 OUTLOOK, GRAPH = "https://outlook.office365.com", "https://graph.microsoft.com"
 _KEY_ID = "sandbox"
+_CLOCK_SKEW = 300.0
+"""Seconds that a client's clock may be wrong."""
+_OTHER_APPLICATION = "Client assertion application identifier doesn't match 'client_id' parameter."
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -70,19 +77,18 @@ class Entra:
             )
         except jwt.PyJWTError as error:
             raise TokenRefusedError(type(error).__name__) from None
-        if role not in claims["roles"]:
+        if role not in claims.get("roles", []):
             raise TokenRefusedError(f"lacks {role}")
 
-    def expiry(self, token: str) -> float:
-        """When the token ends, as seconds since the epoch."""
-        return float(jwt.decode(token, options={"verify_signature": False})["exp"])
-
     async def _discover(self, request: Request) -> Response:
-        tenant = request.path_params["tenant"]
-        root = f"https://{request.headers['host']}/{tenant}"
-        if tenant != TENANT_ID:
-            text = f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID."
-            return _refusal(_RefusedError(90002, text, "invalid_tenant", 400))
+        if answer := await self._misbehave("discovery"):
+            return answer
+        try:
+            _check_tenant(request)
+        except _RefusedError as refused:
+            return _refusal(refused)
+        # Whatever name the tenant was asked for by, its id is what it answers with.
+        root = f"https://{request.headers['host']}/{TENANT_ID}"
         return JSONResponse(
             {
                 "issuer": f"{root}/v2.0",
@@ -101,19 +107,13 @@ class Entra:
         return JSONResponse({"keys": [{**key, "use": "sig", "kid": _KEY_ID, "alg": "RS256"}]})
 
     async def _token(self, request: Request) -> Response:
-        form = dict(parse_qsl((await request.body()).decode()))
-        fault = self.faults.match(Door.ENTRA, "token")
-        if fault and fault.kind is FaultKind.DELAY:
-            await run_in_threadpool(time.sleep, fault.seconds)
-        elif fault and fault.kind is FaultKind.THROTTLE:
-            return JSONResponse(
-                {"error": "temporarily_unavailable"}, 429, {"Retry-After": f"{fault.seconds:.0f}"}
-            )
-        elif fault:
-            return Response("Service unavailable", 503)
+        form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+        if answer := await self._misbehave("token"):
+            return answer
         try:
+            _check_tenant(request)
             self._authenticate(form, str(request.url))
-            token = self._issue(form.get("scope", ""))
+            token = self._issue(_resource(form.get("scope", "")))
         except _RefusedError as refused:
             return _refusal(refused)
         return JSONResponse(
@@ -124,6 +124,22 @@ class Entra:
                 "access_token": token,
             }
         )
+
+    async def _misbehave(self, command: str) -> Response | None:
+        fault = self.faults.match(Door.ENTRA, command)
+        if fault is None:
+            return None
+        if fault.kind is FaultKind.DELAY:
+            await asyncio.sleep(fault.seconds)
+            return None
+        if fault.kind is FaultKind.THROTTLE:
+            return JSONResponse(
+                {"error": "temporarily_unavailable"}, 429, {"Retry-After": f"{fault.seconds:.0f}"}
+            )
+        if fault.kind is FaultKind.REFUSE:
+            text = f"The provided client secret keys for app '{CLIENT_ID}' are expired."
+            return _refusal(_RefusedError(7000222, text))
+        return Response("Service unavailable", 503)
 
     def _authenticate(self, form: dict[str, str], endpoint: str) -> None:
         if form.get("grant_type") != "client_credentials":
@@ -156,9 +172,6 @@ class Entra:
 
     def _check_assertion(self, assertion: str, endpoint: str) -> None:
         certificate = self.identity.app_certificate
-        digest = certificate.fingerprint(hashes.SHA256())
-        old_digest = certificate.fingerprint(hashes.SHA1())  # noqa: S303 - the x5t header is one (RFC 7515)
-        encode = jwt.utils.base64url_encode
         try:
             header = jwt.get_unverified_header(assertion)
             claims = jwt.decode(
@@ -168,29 +181,30 @@ class Entra:
                 audience=endpoint,
                 issuer=CLIENT_ID,
                 options={"require": ["exp", "jti", "sub"]},
+                leeway=_CLOCK_SKEW,
             )
         except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError):
             raise _RefusedError(700024, "Client assertion is not within its valid time range.") from None
+        except jwt.InvalidAudienceError:
+            text = "Client assertion audience claim does not match Realm issuer."
+            raise _RefusedError(700023, text) from None
+        except jwt.InvalidIssuerError:
+            raise _RefusedError(700021, _OTHER_APPLICATION) from None
         except jwt.PyJWTError:
             raise _RefusedError(700027, "Client assertion failed signature validation.") from None
-        named = (
-            header.get("x5t#S256") == encode(digest).decode()
-            or header.get("x5t") == encode(old_digest).decode()
-        )
-        if not named or claims["jti"] in self._assertions:
+        if not _names(header, certificate):
             raise _RefusedError(
                 700027,
                 "The certificate with identifier used to sign the client assertion is not registered "
                 "on application.",
             )
+        if claims["sub"] != CLIENT_ID:
+            raise _RefusedError(700021, _OTHER_APPLICATION)
+        if claims["jti"] in self._assertions:
+            raise _RefusedError(50013, "Assertion failed replay check.")
         self._assertions.add(claims["jti"])
 
-    def _issue(self, scope: str) -> str:
-        resource = scope.removesuffix("/.default")
-        if not scope.endswith("/.default"):
-            raise _RefusedError(
-                1002012, f"The provided value for scope {scope} is not valid.", "invalid_scope", 400
-            )
+    def _issue(self, resource: str) -> str:
         if resource not in self.roles:
             raise _RefusedError(
                 500011,
@@ -198,25 +212,55 @@ class Entra:
                 "invalid_resource",
                 400,
             )
-        now = time.time()
+        now = int(time.time())
         self.issued += 1
         claims: dict[str, Any] = {
             "aud": resource,
             "iss": f"https://sts.windows.net/{TENANT_ID}/",
-            "iat": int(now),
-            "nbf": int(now),
-            "exp": now + self.lifetime,
+            "iat": now,
+            "nbf": now,
+            "exp": now + int(self.lifetime),
             "appid": CLIENT_ID,
-            "azp": CLIENT_ID,
             "idtyp": "app",
             "oid": CLIENT_ID,
             "sub": CLIENT_ID,
             "tid": TENANT_ID,
-            "roles": self.roles[resource],
             "uti": uuid4().hex,
             "ver": "1.0",
         }
+        if self.roles[resource]:
+            claims["roles"] = self.roles[resource]
         return jwt.encode(claims, self.identity.signing_key, algorithm="RS256", headers={"kid": _KEY_ID})
+
+
+def _check_tenant(request: Request) -> None:
+    tenant = request.path_params["tenant"]
+    if tenant.lower() not in (TENANT_ID, TENANT_DOMAIN):
+        text = f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID."
+        raise _RefusedError(90002, text, "invalid_request", 400)
+
+
+def _resource(scope: str) -> str:
+    """The resource of a scope such as ``https://graph.microsoft.com/.default``."""
+    named = scope.split()
+    if len(named) != 1:
+        text = f"The provided request must include one value for the input parameter 'scope', not '{scope}'."
+        raise _RefusedError(70011, text, "invalid_scope", 400)
+    if not scope.endswith("/.default"):
+        text = f"The provided value for scope {scope} is not valid. Client credential flows must have a "
+        text += "scope value with /.default suffixed to the resource identifier."
+        raise _RefusedError(1002012, text, "invalid_scope", 400)
+    return scope.removesuffix("/.default")
+
+
+def _names(header: dict[str, Any], certificate: x509.Certificate) -> bool:
+    """Whether an assertion's header names ``certificate`` by a thumbprint (RFC 7515, 4.1.7 and 4.1.8)."""
+    for field_name, digest in (("x5t#S256", hashes.SHA256()), ("x5t", hashes.SHA1())):  # noqa: S303
+        thumbprint = jwt.utils.base64url_encode(certificate.fingerprint(digest)).decode()
+        # MSAL pads it, RFC 7515 does not.
+        if str(header.get(field_name, "")).rstrip("=") == thumbprint:
+            return True
+    return False
 
 
 def _refusal(refused: _RefusedError) -> JSONResponse:

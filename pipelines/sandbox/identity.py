@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 TENANT_ID = "c0ffee00-0000-4000-8000-000000000001"
+TENANT_DOMAIN = "contoso.com"
+"""What the tenant may be called instead of its id."""
 CLIENT_ID = "c0ffee00-0000-4000-8000-000000000002"
 SECRET_VARIABLE = "MAILOVER_CLIENT_SECRET"  # noqa: S105 - the name of the variable
 _PEM = serialization.Encoding.PEM
