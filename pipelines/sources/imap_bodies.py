@@ -14,14 +14,14 @@ from pipelines.sources.imap_session import Examined, ImapSession, UidValidityCha
 from pipelines.sources.imap_wire import CommandRefusedError, fetch_content, search, uid_set
 
 BATCH_BYTES = 8 * 1024 * 1024
-BATCH_MESSAGES = 250
+BATCH_MESSAGES = 500
 _UNLISTED_SIZE = 256 * 1024
 """Counted for a message whose size the listing did not tell."""
 _BATCH_TRIES, _SINGLE_TRIES = 2, 3
 _MOST_LOST = 3
 """Messages in a row that end the connection; after them it is the server that is ill."""
 _LONGEST_PLACEHOLDER = 64 * 1024
-_PLACEHOLDER_MARKS = (b"Microsoft Exchange Server", b"Retrieval using the", b"Retrieval_using_the")
+_PLACEHOLDER_MARKS = (b"Retrieval", b"Microsoft Exchange Server")
 
 Outcome = Fetched | FetchFailed
 
@@ -136,5 +136,6 @@ def _outcome(entry: Entry, mime: bytes) -> Outcome:
 
 def _may_be_placeholder(mime: bytes) -> bool:
     """Cheap: only what may be a placeholder is parsed."""
-    head = mime[:8192]
-    return len(mime) <= _LONGEST_PLACEHOLDER and any(mark in head for mark in _PLACEHOLDER_MARKS)
+    return len(mime) <= _LONGEST_PLACEHOLDER and any(
+        mime.find(mark, 0, 4096) >= 0 for mark in _PLACEHOLDER_MARKS
+    )

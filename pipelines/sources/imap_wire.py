@@ -8,7 +8,7 @@ import imaplib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import cast
 
@@ -30,9 +30,12 @@ _SIZE = re.compile(rb"RFC822\.SIZE (\d+)", re.IGNORECASE)
 _DATE = re.compile(rb'INTERNALDATE "([^"]*)"', re.IGNORECASE)
 _FLAGS = re.compile(rb"FLAGS \(([^)]*)\)", re.IGNORECASE)
 _LITERAL = re.compile(rb"(?P<before>.*)BODY\[(?P<section>[^]]*)\] \{(?P<size>\d+)\}", re.IGNORECASE)
-_INSTANT = re.compile(r"([ \d]?\d)-(\w{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([-+])(\d\d)(\d\d)")
+_INSTANT = re.compile(rb"([ \d]?\d)-(\w{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([-+])(\d\d)(\d\d)")
 _REFUSAL = re.compile(r"command error: BAD \[b(['\"])(.*)\1\]", re.DOTALL)
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = {
+    name: number
+    for number, name in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)
+}
 
 ListLine = tuple[tuple[bytes, ...], bytes | None, bytes | str]
 """Attributes, delimiter and the name, not decoded."""
@@ -207,16 +210,14 @@ def _flags(found: re.Match[bytes] | None) -> tuple[str, ...]:
 
 def _instant(text: bytes) -> datetime | None:
     """An INTERNALDATE in UTC; None where it is none."""
-    found = _INSTANT.fullmatch(text.decode("ascii", "replace").strip())
-    if not found or found[2].lower() not in _MONTHS:
+    found = _INSTANT.fullmatch(text.strip())
+    month = _MONTHS.get(found[2].lower()) if found else None
+    if not found or month is None:
         return None
-    day, month, year, hour, minute, second, sign, hours, minutes = found.groups()
-    offset = timedelta(hours=int(hours), minutes=int(minutes)) * (-1 if sign == "-" else 1)
+    day, _name, year, hour, minute, second, sign, hours, minutes = found.groups()
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
     try:
-        local = datetime(
-            int(year), _MONTHS.index(month.lower()) + 1, int(day), int(hour), int(minute), int(second),
-            tzinfo=timezone(offset),
-        )  # fmt: skip
-        return local.astimezone(UTC)
+        local = datetime(int(year), month, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+        return local + offset if sign == b"-" else local - offset
     except (ValueError, OverflowError):
         return None

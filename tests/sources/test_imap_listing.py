@@ -203,7 +203,7 @@ def test_entries_whose_headers_are_refused_come_back_unidentified(
 
 
 def test_bounded_memory_keeps_batches_below_their_budget(server: ScriptedServer, source: ImapSource) -> None:
-    server.add(*[MAIL] * 300)
+    server.add(*[MAIL] * 600)
     for uid in range(1, 8):
         server.messages[uid].size = 3 * 1024 * 1024
     server.messages[8].size = 100 * 1024 * 1024
@@ -217,8 +217,8 @@ def test_bounded_memory_keeps_batches_below_their_budget(server: ScriptedServer,
         "5:6",
         "7",
         "8",
-        "9:258",
-        "259:300",
+        "9:508",
+        "509:600",
     ]
 
 
