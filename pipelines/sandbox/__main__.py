@@ -13,6 +13,8 @@ from pipelines.sandbox.server import Sandbox, running
 
 _PARENT_CHECK = 0.5
 """Seconds between looks at whether the parent still lives."""
+_PARENT = os.getppid()
+"""Read at once: a parent that dies while the mailboxes are being filled counts as dead."""
 
 
 def main() -> int:
@@ -60,9 +62,8 @@ def wait(*, with_parent: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    parent = os.getppid()
     while not stop.wait(_PARENT_CHECK):
-        if with_parent and os.getppid() != parent:
+        if with_parent and os.getppid() != _PARENT:
             return
 
 

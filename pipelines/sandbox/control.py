@@ -1,4 +1,7 @@
-"""Telling the tenant what to do: an HTTPS API beside its doors, and the client for it."""
+"""Telling the tenant what to do: an HTTPS API beside its doors, and the client for it.
+
+Described operation by operation in docs/sandbox.md.
+"""
 
 import dataclasses
 import os
@@ -17,7 +20,7 @@ from starlette.routing import Route
 
 from pipelines.sandbox.entra import Entra
 from pipelines.sandbox.faults import Door, Fault, FaultKind, Faults
-from pipelines.sandbox.store import Folder, Mailbox, Message, Store, StoreError
+from pipelines.sandbox.store import Folder, Message, Store, StoreError
 
 TOKEN_FILE = "control-token"  # noqa: S105 - the name of the file
 _OPERATIONS = (
@@ -39,6 +42,9 @@ class Control:
             "clear_faults": faults.clear,
             "tokens": self._tokens,
             "attempts": lambda: [dataclasses.asdict(each) for each in store.attempts],
+            "asked": faults.asked,
+            "grant": self._grant,
+            "mailboxes": self._mailboxes,
             "messages": self._messages,
             "read": self._read,
         }
@@ -48,7 +54,8 @@ class Control:
         return [Route("/control/{operation}", self._answer, methods=["POST"])]
 
     async def _answer(self, request: Request) -> Response:
-        if not compare_digest(request.headers.get("authorization", ""), f"Bearer {self._token}"):
+        shown = request.headers.get("authorization", "").encode()
+        if not compare_digest(shown, f"Bearer {self._token}".encode()):
             return JSONResponse({"error": f"send the token of {TOKEN_FILE}"}, 401)
         operation = self._do.get(request.path_params["operation"])
         if operation is None:
@@ -59,12 +66,16 @@ class Control:
             return JSONResponse({"error": str(error)}, 400)
         if isinstance(result, Message):
             result = _shown(result)
-        return JSONResponse(result if not isinstance(result, Folder | Mailbox) else None)
+        elif isinstance(result, Folder):
+            result = _folder_shown(result)
+        return JSONResponse(result)
 
     def _deliver(
         self, address: str, path: str, mime: str, received_at: str | None = None, flags: tuple[str, ...] = ()
     ) -> Message:
         moment = datetime.fromisoformat(received_at) if received_at else None
+        if moment and moment.tzinfo is None:
+            raise ValueError("received_at needs a time zone, such as +00:00")
         return self._store.deliver(address, path, b64decode(mime), moment, frozenset(flags))
 
     def _edit(self, address: str, path: str, uid: int, mime: str) -> Message:
@@ -85,6 +96,21 @@ class Control:
             self._entra.roles |= roles
         return {"issued": self._entra.issued}
 
+    def _grant(self, address: str, granted: bool) -> None:
+        self._store.mailbox(address).granted = granted
+
+    def _mailboxes(self) -> list[dict[str, Any]]:
+        return self._store.snapshot(
+            lambda: [
+                {
+                    "address": mailbox.address,
+                    "granted": mailbox.granted,
+                    "folders": [_folder_shown(folder) for folder in mailbox.folders.values()],
+                }
+                for mailbox in self._store.mailboxes()
+            ]
+        )
+
     def _messages(self) -> list[dict[str, Any]]:
         return [
             {"mailbox": mailbox.address, "folder": folder.path, **_shown(message)}
@@ -93,8 +119,19 @@ class Control:
         ]
 
     def _read(self, address: str, path: str, uid: int) -> str:
-        message = self._store.folder(address, path).messages[uid]
-        return b64encode(self._store.read(message)).decode()
+        return b64encode(self._store.read(self._store.message(address, path, uid))).decode()
+
+
+def _folder_shown(folder: Folder) -> dict[str, Any]:
+    return {
+        "path": folder.path,
+        "role": folder.role,
+        "item_class": folder.item_class,
+        "hidden": folder.hidden,
+        "search": folder.search,
+        "uidvalidity": folder.uidvalidity,
+        "messages": len(folder.messages),
+    }
 
 
 def _shown(message: Message) -> dict[str, Any]:
@@ -103,6 +140,7 @@ def _shown(message: Message) -> dict[str, Any]:
         "immutable_id": message.immutable_id,
         "sha256": message.sha256,
         "size": message.size,
+        "received_at": message.received_at.isoformat(),
         "flags": sorted(message.flags),
     }
 

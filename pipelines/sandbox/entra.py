@@ -113,7 +113,7 @@ class Entra:
         try:
             _check_tenant(request)
             self._authenticate(form, str(request.url))
-            token = self._issue(_resource(form.get("scope", "")))
+            token = self.issue(_resource(form.get("scope", "")))
         except _RefusedError as refused:
             return _refusal(refused)
         return JSONResponse(
@@ -204,7 +204,8 @@ class Entra:
             raise _RefusedError(50013, "Assertion failed replay check.")
         self._assertions.add(claims["jti"])
 
-    def _issue(self, resource: str) -> str:
+    def issue(self, resource: str) -> str:
+        """An access token for ``resource``, which has to be one that the tenant knows."""
         if resource not in self.roles:
             raise _RefusedError(
                 500011,

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,6 +65,12 @@ class Faults:
         self._lock = threading.Lock()
         self._random = random.Random(seed)
         self._faults: list[Fault] = []
+        self._asked: dict[Door, Counter[str]] = {door: Counter() for door in Door}
+
+    def asked(self) -> dict[str, dict[str, int]]:
+        """How often each door was asked for what, by command; ``FETCH`` once for each message sent."""
+        with self._lock:
+            return {door: dict(sorted(commands.items())) for door, commands in self._asked.items()}
 
     def add(self, fault: Fault) -> None:
         """From now on."""
@@ -78,18 +85,25 @@ class Faults:
     def match(
         self, door: Door, command: str, mailbox: str | None = None, uid: int | None = None
     ) -> Fault | None:
-        """The fault to commit now, counted as committed; None to behave."""
+        """The fault to commit now, counted as committed; None to behave.
+
+        Doors ask before each command that they answer, so this is also where requests are counted.
+        """
         with self._lock:
+            self._asked[door][command.upper()] += 1
             for fault in self._faults:
-                fits = (
-                    fault.door == door
-                    and (fault.command is None or fault.command.lower() == command.lower())
-                    and (fault.mailbox is None or fault.mailbox == mailbox)
-                    and (fault.uid is None or fault.uid == uid)
-                    and fault.times != 0
-                )
-                if fits and self._random.random() < fault.probability:
+                if _fits(fault, door, command, mailbox, uid) and self._random.random() < fault.probability:
                     if fault.times is not None:
                         fault.times -= 1
                     return fault
         return None
+
+
+def _fits(fault: Fault, door: Door, command: str, mailbox: str | None, uid: int | None) -> bool:
+    return (
+        fault.door == door
+        and (fault.command is None or fault.command.lower() == command.lower())
+        and (fault.mailbox is None or fault.mailbox.lower() == (mailbox or "").lower())
+        and (fault.uid is None or fault.uid == uid)
+        and fault.times != 0
+    )

@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,21 +49,16 @@ def running(
         furnish(store, chosen, messages, mail, seed)
         faults = Faults(seed)
         entra = Entra(identity, faults)
-        doors = start_mail_doors(store, entra.verify, faults, identity.server_file)
         control = Control(store, faults, entra, identity.control_token)
-        with _https(Starlette(routes=[*control.routes(), *entra.routes()]), identity) as port:
+        with ExitStack() as open_doors:
+            port = open_doors.enter_context(
+                _https(Starlette(routes=[*control.routes(), *entra.routes()]), identity)
+            )
+            doors = start_mail_doors(store, entra.verify, faults, identity.server_file)
+            open_doors.callback(doors.stop)
             config = write_configuration(directory, chosen, port, doors.imap_port, doors.pop3_port)
-            try:
-                yield Sandbox(
-                    config,
-                    f"https://localhost:{port}",
-                    doors.imap_port,
-                    doors.pop3_port,
-                    store.delivered,
-                    mailboxes,
-                )
-            finally:
-                doors.stop()
+            url = f"https://localhost:{port}"
+            yield Sandbox(config, url, doors.imap_port, doors.pop3_port, store.delivered, mailboxes)
     finally:
         store.close()
 
@@ -89,6 +84,7 @@ def _https(application: Starlette, identity: Identity) -> Iterator[int]:
     try:
         yield listener.getsockname()[1]
     finally:
-        server.should_exit = True
+        # Without force it waits a second for clients that keep their connection.
+        server.should_exit = server.force_exit = True
         thread.join()
         listener.close()

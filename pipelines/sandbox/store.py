@@ -151,6 +151,13 @@ class Store:
         with self._lock:
             return look()
 
+    def message(self, address: str, path: str, uid: int) -> Message:
+        """A message by its UID. Raises ``StoreError``."""
+        found = self.folder(address, path).messages.get(uid)
+        if found is None:
+            raise StoreError(f"no message {uid} in {path} of {address}")
+        return found
+
     def listing(self, address: str, path: str) -> list[Message]:
         """The messages of a folder in UID order, as they are now."""
         with self._lock:
@@ -158,7 +165,10 @@ class Store:
 
     def read(self, message: Message) -> bytes:
         """A message's bytes."""
-        return os.pread(self._blob, message.size, message.offset)
+        with self._lock:
+            # An edit changes both.
+            size, offset = message.size, message.offset
+        return os.pread(self._blob, size, offset)
 
     def everything(self) -> Iterator[tuple[Mailbox, Folder, Message]]:
         """Every message with where it lies."""
@@ -207,10 +217,15 @@ class Store:
             return folders[path]
 
     def rename_folder(self, address: str, path: str, new_path: str) -> None:
-        """Give a folder and all below it another path; ids and messages stay."""
+        """Give a folder and all below it another path; ids and messages stay. Raises ``StoreError``."""
         with self._lock:
-            self.folder(address, path)
+            path = self.folder(address, path).path
             folders = self.mailbox(address).folders
+            parent = new_path.rpartition("/")[0]
+            if new_path in folders or f"{new_path}/".startswith(f"{path}/"):
+                raise StoreError(f"{path} cannot become {new_path}")
+            if parent and parent not in folders:
+                raise StoreError(f"{new_path} needs {parent}")
             for old in [each for each in folders if each == path or each.startswith(f"{path}/")]:
                 folder = folders.pop(old)
                 folder.path = new_path + old.removeprefix(path)
@@ -219,7 +234,7 @@ class Store:
     def delete_folder(self, address: str, path: str) -> None:
         """Remove a folder with everything in and below it."""
         with self._lock:
-            self.folder(address, path)
+            path = self.folder(address, path).path
             folders = self.mailbox(address).folders
             for old in [each for each in folders if each == path or each.startswith(f"{path}/")]:
                 del folders[old]
@@ -258,7 +273,7 @@ class Store:
     def copy(self, address: str, path: str, uid: int, to_path: str) -> Message:
         """Copy a message: the copy has ids of its own and shares the bytes."""
         with self._lock:
-            target, original = self.folder(address, to_path), self._message(address, path, uid)
+            target, original = self.folder(address, to_path), self.message(address, path, uid)
             message = Message(
                 token_urlsafe(24), token_urlsafe(24), 0, "", original.received_at, set(original.flags),
                 original.size, original.offset, original.sha256,
@@ -274,7 +289,7 @@ class Store:
     def set_flags(self, address: str, path: str, uid: int, flags: frozenset[str]) -> None:
         """Replace a message's flags."""
         with self._lock:
-            message = self._message(address, path, uid)
+            message = self.message(address, path, uid)
             message.flags = set(flags)
             self._log(self.folder(address, path), ChangeKind.UPDATED, message)
 
@@ -283,7 +298,7 @@ class Store:
         mime = as_crlf(mime)
         with self._lock:
             folder = self.folder(address, path)
-            message = self._message(address, path, uid)
+            message = self.message(address, path, uid)
             os.pwrite(self._blob, mime, self._end)
             message.size, message.offset, message.sha256 = len(mime), self._end, _sha256(mime)
             self._end += len(mime)
@@ -301,12 +316,6 @@ class Store:
             folder.uidvalidity = max(next(self._uidvalidities), folder.uidvalidity + 1)
             for message in messages:
                 self._number(folder, message)
-
-    def _message(self, address: str, path: str, uid: int) -> Message:
-        found = self.folder(address, path).messages.get(uid)
-        if found is None:
-            raise StoreError(f"no message {uid} in {path} of {address}")
-        return found
 
     def _take(self, folder: Folder, uid: int) -> Message:
         message = folder.messages.pop(uid, None)
