@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from assets.checks import evaluation
+from assets.checks import log_evaluation
 from pipelines.index.status import status
 from pipelines.ingest.checks import CheckResult, nothing_lost
 from pipelines.ingest.report import MailboxReport, Outcome
@@ -22,7 +22,7 @@ def record_pass(
     if report.outcome is Outcome.FAILED:
         context.log.error(f"{report.mailbox}: {report.error}")
         failed = CheckResult(False, str(report.error))
-        context.log_event(evaluation("nothing_lost", failed, report.mailbox))
+        log_evaluation(context, "nothing_lost", failed, report.mailbox)
         return
     stages = list(Stage)
     for written in stages[stages.index(stage) :]:
@@ -33,7 +33,7 @@ def record_pass(
         )
     if stage is Stage.RAW_MESSAGES:
         result = nothing_lost(workspace, report.mailbox)
-        context.log_event(evaluation("nothing_lost", result, report.mailbox))
+        log_evaluation(context, "nothing_lost", result, report.mailbox)
     context.log.info(
         f"{report.mailbox}: {report.messages} new messages, {report.total('bytes')} bytes, "
         f"{report.total('quarantined')} quarantined, {len(report.folder_errors)} folders failed"

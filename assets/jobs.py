@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.checks import ask_every_mailbox
 from assets.mail import mail
 
 ingest_job = dg.define_asset_job(
@@ -10,8 +11,9 @@ ingest_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(mail).without_checks(),
     description="One pass over mailboxes: the run's batch, else every configured one.",
 )
-check_job = dg.define_asset_job(
-    "check",
-    selection=dg.AssetSelection.all_asset_checks(),
-    description="Ask invariants 1, 2 and 3 of every mailbox.",
-)
+
+
+@dg.job(name="check", description="Ask invariants 1, 2 and 3 of every mailbox.")
+def check_job() -> None:
+    """An op, not a selection of checks: partitioned checks give no result in a run without a partition."""
+    ask_every_mailbox()

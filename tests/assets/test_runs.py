@@ -1,0 +1,182 @@
+"""Real runs of the jobs over a sandbox tenant."""
+
+import dagster as dg
+import pytest
+from dagster import AssetKey, DagsterEventType, EventRecordsFilter
+
+from assets.resources import Mailover
+from assets.schedules import BATCH_SIZE
+from pipelines.ingest.stages import Stage
+from pipelines.ingest.workspace import Workspace
+from pipelines.lake import Dataset
+from tests.assets.conftest import MAILBOXES
+from tests.sandbox_fixture import RunningSandbox
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def run(
+    defs: dg.Definitions, job: str, instance: dg.DagsterInstance, **more: object
+) -> dg.ExecuteInProcessResult:
+    config = {**QUIET, **more.pop("run_config", {})}  # type: ignore[dict-item]
+    return defs.resolve_job_def(job).execute_in_process(
+        run_config=config,
+        instance=instance,
+        raise_on_error=False,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def materialised(instance: dg.DagsterInstance, asset: str) -> dict[str, dg.AssetMaterialization]:
+    records = instance.fetch_materializations(AssetKey(asset), limit=100).records
+    return {
+        str(record.asset_materialization.partition): record.asset_materialization
+        for record in records
+        if record.asset_materialization
+    }
+
+
+def evaluations(instance: dg.DagsterInstance, check: str) -> dict[str | None, bool]:
+    records = instance.get_event_records(
+        EventRecordsFilter(DagsterEventType.ASSET_CHECK_EVALUATION), limit=200, ascending=True
+    )
+    found = {}
+    for record in records:
+        event = record.event_log_entry.dagster_event
+        assert event
+        evaluation = event.asset_check_evaluation_data
+        if evaluation.check_name == check:
+            found[evaluation.partition] = evaluation.passed
+    return found
+
+
+def rows(tenant: RunningSandbox, dataset: Dataset) -> int:
+    workspace = Workspace(tenant.config)
+    paths = [path for mailbox in MAILBOXES for path in workspace.lake.files(dataset, mailbox)]
+    counted = sum(workspace.lake.describe(dataset, path).rows for path in paths)
+    workspace.close()
+    return counted
+
+
+def test_one_run_brings_every_mailbox_through_all_stages(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    assert run(defs, "ingest", instance).success
+    assert rows(tenant, Dataset.RAW) == rows(tenant, Dataset.MESSAGES) == 120
+    for stage in Stage:
+        found = materialised(instance, stage)
+        assert sorted(found) == MAILBOXES
+        total = sum(each.metadata["dagster/row_count"].value for each in found.values())  # type: ignore[misc]
+        assert total == 120
+    assert evaluations(instance, "nothing_lost") == dict.fromkeys(MAILBOXES, True)
+
+
+def test_a_batch_in_the_run_config_serves_those_mailboxes_only(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    batch = {"ops": {"mail": {"config": {"mailboxes": [MAILBOXES[1]]}}}}
+    assert run(defs, "ingest", instance, run_config=batch).success
+    assert list(materialised(instance, "messages")) == [MAILBOXES[1]]
+
+
+def test_one_partition_can_be_run_from_the_ui(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    assert run(defs, "ingest", instance, partition_key=MAILBOXES[2]).success
+    assert list(materialised(instance, "raw_messages")) == [MAILBOXES[2]]
+
+
+@pytest.mark.parametrize("stage", ["messages", "message_index"])
+def test_bytes_are_kept_a_stage_alone_is_redone_without_the_server(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox, stage: str
+) -> None:
+    assert run(defs, "ingest", instance).success
+    tenant.process.terminate()
+    tenant.process.wait(timeout=20)
+    before = len(instance.fetch_materializations(AssetKey(stage), limit=100).records)
+    every = {
+        "dagster/asset_partition_range_start": MAILBOXES[0],
+        "dagster/asset_partition_range_end": MAILBOXES[-1],
+    }
+    assert run(defs, "ingest", instance, asset_selection=[AssetKey(stage)], tags=every).success
+    assert len(instance.fetch_materializations(AssetKey(stage), limit=100).records) == before + 3
+    assert rows(tenant, Dataset.MESSAGES) == 120
+    assert run(defs, "check", instance).success
+
+
+def test_failure_is_contained_a_mailbox_out_of_scope_fails_its_own_check_only(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    text = tenant.config_path.read_text()
+    refused = "isaiah.langer@contoso.com"
+    tenant.config_path.write_text(f"{text}  - address: {refused}\n    legacy: imap\n")
+    assert run(defs, "ingest", instance).success
+    assert evaluations(instance, "nothing_lost") == {**dict.fromkeys(MAILBOXES, True), refused: False}
+    assert refused not in materialised(instance, "messages")
+
+
+def test_a_run_in_which_no_mailbox_could_be_read_fails(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    tenant.process.terminate()
+    tenant.process.wait(timeout=20)
+    assert not run(defs, "ingest", instance).success
+
+
+def test_the_checks_ask_every_mailbox(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    run(defs, "ingest", instance)
+    assert run(defs, "check", instance).success
+    for check in ("nothing_lost", "nothing_twice", "bytes_are_kept"):
+        assert evaluations(instance, check) == dict.fromkeys(MAILBOXES, True)
+
+
+def test_a_check_can_be_asked_of_one_partition_from_the_ui(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    run(defs, "ingest", instance)
+    check = dg.AssetCheckKey(AssetKey("messages"), "nothing_twice")
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection={check}
+    )
+    asked = job.execute_in_process(run_config=QUIET, instance=instance, partition_key=MAILBOXES[0])
+    assert asked.success
+    assert evaluations(instance, "nothing_twice") == {MAILBOXES[0]: True}
+
+
+def test_nothing_twice_the_check_fails_when_a_file_stands_twice_in_the_lake(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    run(defs, "ingest", instance)
+    lake = tenant.directory / "lake" / "messages"
+    file = next(lake.rglob("*.parquet"))
+    (file.parent / "copy-1-1.parquet").write_bytes(file.read_bytes())
+    assert not run(defs, "check", instance).success
+    assert list(evaluations(instance, "nothing_twice").values()).count(False) == 1
+    assert all(evaluations(instance, "nothing_lost").values())
+
+
+def test_the_sensor_keeps_the_partitions_in_step_with_the_configuration(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    instance.add_dynamic_partitions("mailboxes", ["gone@contoso.com"])
+    instance.delete_dynamic_partition("mailboxes", MAILBOXES[0])
+    sensor = defs.get_repository_def().get_sensor_def("mailbox_partitions")
+    with dg.build_sensor_context(instance=instance, resources={"mailover": Mailover()}) as context:
+        result = sensor.evaluate_tick(context)
+    added, deleted = result.dynamic_partitions_requests or []
+    assert (added.partition_keys, deleted.partition_keys) == ([MAILBOXES[0]], ["gone@contoso.com"])
+
+
+def test_the_schedule_asks_for_one_run_per_batch(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    many = "".join(f"  - address: u{number}@contoso.com\n    legacy: imap\n" for number in range(BATCH_SIZE))
+    tenant.config_path.write_text(tenant.config_path.read_text() + many)
+    schedule = defs.get_repository_def().get_schedule_def("ingest_schedule")
+    with dg.build_schedule_context(instance=instance, resources={"mailover": Mailover()}) as context:
+        requests = schedule.evaluate_tick(context).run_requests
+    assert requests
+    sizes = [len(each.run_config["ops"]["mail"]["config"]["mailboxes"]) for each in requests]
+    assert sizes == [100, 3]
