@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import ssl
+from OpenSSL import SSL
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface.declarations import implementer
 
 from pipelines.sandbox.faults import Faults
 from pipelines.sandbox.imap_door import ImapDoor
@@ -56,7 +58,7 @@ def start_mail_doors(
     of 0 means any free one. Raises ``OSError`` where a port is taken.
     """
     tenancy = Tenancy(store, verify, faults, behaviour or Behaviour())
-    context = ssl.PrivateCertificate.loadPEM(certificate.read_bytes()).options()
+    context = _Tls(certificate)
     loop = _ReactorThread()
     try:
         ports = [
@@ -67,6 +69,20 @@ def start_mail_doors(
         loop.stop()
         raise
     return MailDoors(ports[0], ports[1], loop)
+
+
+@implementer(IOpenSSLContextFactory)
+class _Tls:
+    """TLS 1.2 or later, as Exchange Online has it."""
+
+    def __init__(self, certificate: Path) -> None:
+        self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        self._context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        self._context.use_certificate_chain_file(certificate)
+        self._context.use_privatekey_file(certificate)
+
+    def getContext(self) -> SSL.Context:  # noqa: N802 - Twisted's name
+        return self._context
 
 
 class _ReactorThread:

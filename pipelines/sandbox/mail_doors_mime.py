@@ -26,7 +26,7 @@ def header_fields(header: bytes, names: list[bytes], *, without: bool = False) -
 
 def header_value(header: bytes, name: bytes) -> bytes | None:
     """The first value of a header field, unfolded."""
-    found = header_fields(header, [name]).partition(b"\r\n\r\n")[0]
+    found = header_fields(header, [name]).removesuffix(b"\r\n")
     if not found:
         return None
     lines = found.split(b"\r\n")

@@ -281,6 +281,7 @@ class Pop3Door(DoorSession, LineReceiver, TimeoutMixin):
         self.write(b"\r\n".join([b"+OK" + told.encode(), *lines, b".", b""]))
 
     def _end(self, text: str) -> None:
+        self._unlock()
         self.sendLine(f"-ERR {text}".encode())
         self.transport.loseConnection()
 
