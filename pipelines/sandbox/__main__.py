@@ -5,8 +5,9 @@ import json
 import os
 import signal
 import sys
-import threading
+import time
 from pathlib import Path
+from typing import NoReturn
 
 from pipelines.errors import MailoverError
 from pipelines.sandbox.server import Sandbox, running
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--with-parent", action="store_true", help="end when the parent process does")
     given = parser.parse_args()
+    end_on_signals()
     try:
         with running(
             given.directory,
@@ -57,14 +59,24 @@ def announce(sandbox: Sandbox) -> None:
     sys.stdout.flush()
 
 
+def end_on_signals() -> None:
+    """From now on SIGTERM and SIGINT end the process in order, with status 0."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def leave(_number: int, _frame: object) -> NoReturn:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(0)
+
+    for number in numbers:
+        signal.signal(number, leave)
+
+
 def wait(*, with_parent: bool) -> None:
     """Until a signal says stop, or the parent is gone."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(_PARENT_CHECK):
-        if with_parent and os.getppid() != _PARENT:
-            return
+    end_on_signals()
+    while not with_parent or os.getppid() == _PARENT:
+        time.sleep(_PARENT_CHECK)
 
 
 if __name__ == "__main__":

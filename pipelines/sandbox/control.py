@@ -76,10 +76,10 @@ class Control:
         moment = datetime.fromisoformat(received_at) if received_at else None
         if moment and moment.tzinfo is None:
             raise ValueError("received_at needs a time zone, such as +00:00")
-        return self._store.deliver(address, path, b64decode(mime), moment, frozenset(flags))
+        return self._store.deliver(address, path, b64decode(mime, validate=True), moment, frozenset(flags))
 
     def _edit(self, address: str, path: str, uid: int, mime: str) -> Message:
-        return self._store.edit(address, path, uid, b64decode(mime))
+        return self._store.edit(address, path, uid, b64decode(mime, validate=True))
 
     def _set_flags(self, address: str, path: str, uid: int, flags: list[str]) -> None:
         self._store.set_flags(address, path, uid, frozenset(flags))
