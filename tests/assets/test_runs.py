@@ -8,7 +8,7 @@ from assets.resources import Mailover
 from assets.schedules import BATCH_SIZE
 from pipelines.ingest.stages import Stage
 from pipelines.ingest.workspace import Workspace
-from pipelines.lake import Dataset
+from pipelines.lake import Dataset, partition
 from tests.assets.conftest import MAILBOXES
 from tests.sandbox_fixture import RunningSandbox
 
@@ -104,15 +104,15 @@ def test_bytes_are_kept_a_stage_alone_is_redone_without_the_server(
     assert run(defs, "check", instance).success
 
 
-def test_failure_is_contained_a_mailbox_out_of_scope_fails_its_own_check_only(
+def test_failure_is_contained_a_mailbox_that_cannot_be_read_fails_its_own_check_only(
     defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
 ) -> None:
-    text = tenant.config_path.read_text()
-    refused = "isaiah.langer@contoso.com"
-    tenant.config_path.write_text(f"{text}  - address: {refused}\n    legacy: imap\n")
+    foreign = tenant.directory / "lake" / "raw" / partition(MAILBOXES[0]) / "year=2026"
+    foreign.mkdir(parents=True)
+    (foreign / "deadbeef-1-1.parquet").write_bytes(b"of another index")
     assert run(defs, "ingest", instance).success
-    assert evaluations(instance, "nothing_lost") == {**dict.fromkeys(MAILBOXES, True), refused: False}
-    assert refused not in materialised(instance, "messages")
+    assert evaluations(instance, "nothing_lost") == {**dict.fromkeys(MAILBOXES, True), MAILBOXES[0]: False}
+    assert MAILBOXES[0] not in materialised(instance, "messages")
 
 
 def test_a_run_in_which_no_mailbox_could_be_read_fails(
