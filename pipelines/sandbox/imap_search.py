@@ -49,6 +49,8 @@ class Search:
 
     def find(self, query: list[object]) -> list[int]:
         """Positions of the messages that match. Raises ``IllegalClientResponse``."""
+        if not query:
+            raise IllegalClientResponse("missing search key")
         test = self._all(list(query))
         return [place for place, message in enumerate(self._messages) if test(message)]
 
@@ -105,7 +107,7 @@ class Search:
         if name in ("TEXT", "BODY"):
             wanted = _bytes(_pop(query)).lower()
             return lambda message: wanted in self._tenancy.store.read(message).lower()
-        raise IllegalClientResponse(f"unknown search key {name}")
+        raise IllegalClientResponse("unknown search key")
 
     def _header(self, name: bytes, value: bytes) -> Test:
         wanted = value.lower()

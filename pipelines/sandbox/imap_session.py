@@ -10,7 +10,14 @@ import re
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.mail.imap4 import IllegalClientResponse, IMAP4Server, LiteralString, parseNestedParens
+from twisted.mail.imap4 import (
+    IllegalClientResponse,
+    IMAP4Server,
+    LiteralString,
+    MismatchedNesting,
+    MismatchedQuoting,
+    parseNestedParens,
+)
 
 from pipelines.sandbox.faults import Door, Fault, FaultKind
 from pipelines.sandbox.imap_fetch import check_items
@@ -178,7 +185,15 @@ class ImapSession(DoorSession, IMAP4Server):
             found, rest = await self.literal(marker)
             whole += line[: marker.start()] + b"{%d}\r\n" % len(found) + found
             line = rest
-        return parseNestedParens(whole + line), b""
+        try:
+            return parseNestedParens(whole + line), b""
+        except (MismatchedNesting, MismatchedQuoting, ValueError):
+            raise IllegalClientResponse("bad search") from None
+
+    def opt_charset(self, line: bytes | None) -> tuple[bytes | None, bytes]:
+        """The character set of a search."""
+        charset, rest = super().opt_charset(line or b"")
+        return charset, rest
 
     def arg_set(self, line: bytes | None) -> tuple[bytes, bytes]:
         """A sequence set; which messages it names shows with the folder."""

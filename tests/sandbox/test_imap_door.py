@@ -660,6 +660,16 @@ def test_bad_input_gets_a_clear_error(world: World, command: bytes) -> None:
     assert wire.ask(b"b NOOP") == [b"b OK NOOP completed."]
 
 
+@pytest.mark.parametrize(
+    "criteria",
+    [b"", b"(", b'"x', b"HEADER Subject", b"SINCE yesterday", b"\xff", b"{2+}\r\n((", b"NOT", b"LARGER x"],
+)
+def test_bad_input_in_a_search_gets_a_clear_error(world: World, criteria: bytes) -> None:
+    wire = examined(world)
+    assert wire.ask(b"a UID SEARCH " + criteria) == [b"a BAD Command Argument Error. 11"]
+    assert wire.ask(b"b NOOP") == [b"b OK NOOP completed."]
+
+
 @pytest.mark.parametrize("ids", [b"0", b"x", b"1:2:3", b"1,,2", b"-1", b"0:*"])
 def test_bad_input_in_a_sequence_set_gets_a_clear_error(world: World, ids: bytes) -> None:
     world.deliver()
