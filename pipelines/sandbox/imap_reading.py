@@ -2,6 +2,7 @@
 """Folders and messages over IMAP, read as Exchange Online shows them."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -187,9 +188,9 @@ class ImapReading(ImapSession):
         self.run(self._fetch(tag, self.chosen(ids, uid), items, bool(uid)))
 
     async def _fetch(self, tag: bytes, places: list[int], items: list[Any], uid: bool) -> None:
-        self.setTimeout(None)
+        patience = self.setTimeout(None)
         failure = await self._stream_messages(tag, places, items, uid)
-        self.setTimeout(self.timeOut)
+        self.setTimeout(patience)
         if not failure:
             self.done(tag, "FETCH")
 
@@ -225,7 +226,8 @@ class ImapReading(ImapSession):
     def mark_seen(self, message: Message) -> None:
         """A fetch without PEEK."""
         self.note("FETCH BODY[]", b"%d" % message.uid)
-        self.set_flags(message, message.flags | {"seen"})
+        with suppress(StoreError):
+            self.set_flags(message, message.flags | {"seen"})
 
     def set_flags(self, message: Message, flags: Iterable[str]) -> None:
         """Replace a message's flags."""

@@ -489,6 +489,15 @@ def test_read_only_a_fetch_without_peek_marks_and_is_noted(world: World) -> None
     assert world.store.listing(KIM, "Inbox")[0].flags == {"seen"}
 
 
+def test_a_message_that_is_gone_can_still_be_fetched_from_the_open_folder(world: World) -> None:
+    message = world.deliver()
+    client = world.imap()
+    client.select("INBOX")
+    world.store.delete(KIM, "Inbox", message.uid)
+    assert fetched(client, message.uid, "(BODY[])") == MAIL
+    client.logout()
+
+
 def test_read_only_every_writing_command_is_noted(world: World) -> None:
     for _ in range(3):
         world.deliver()
