@@ -81,7 +81,8 @@ def imaplib_alone(server: Dovecot, address: str, into: Path) -> None:
                     (into / uid[1].decode()).write_bytes(piece[1])
 
 
-def mbsync(server: Dovecot, address: str, into: Path) -> None:
+def mbsync_settings(server: Dovecot, address: str, into: Path) -> Path:
+    """A configuration that pulls the Inbox into a Maildir below ``into``."""
     settings = into / "mbsyncrc"
     settings.write_text(
         "FSync no\n\n"
@@ -90,6 +91,11 @@ def mbsync(server: Dovecot, address: str, into: Path) -> None:
         f"MaildirStore near\nInbox {into}/inbox\n\n"
         "Channel all\nFar :far:\nNear :near:\nSync Pull New\nCreate Near\nSyncState *\n"
     )
+    return settings
+
+
+def mbsync(server: Dovecot, address: str, into: Path) -> None:
+    settings = mbsync_settings(server, address, into)
     subprocess.run(["mbsync", "-q", "-c", str(settings), "all"], check=True, stdout=subprocess.DEVNULL)
 
 

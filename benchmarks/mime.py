@@ -12,6 +12,7 @@ import base64
 import email
 import email.policy
 import hashlib
+import itertools
 import json
 import random
 import statistics
@@ -25,40 +26,23 @@ from pathlib import Path
 from pipelines.mime import normalise
 from pipelines.mime.params import parse_value
 
-WORDS = [
-    *(
-        "please",
-        "find",
-        "attached",
-        "the",
-        "quarterly",
-        "report",
-        "for",
-        "review",
-        "before",
-        "our",
-        "meeting",
-    ),
-    *(
-        "project",
-        "budget",
-        "delivery",
-        "schedule",
-        "customer",
-        "invoice",
-        "contract",
-        "Zürich",
-        "naïve",
-        "東京",
-    ),
-]
+
+def _vocabulary(size: int) -> tuple[list[str], list[float]]:
+    """Made-up words, and how often each is used: like a language's, a few often and most hardly ever."""
+    rng = random.Random(1)
+    sounds = [first + second for first in "bdfgklmnprstvz" for second in ("a", "e", "i", "o", "u", "ü", "東")]
+    words = list({"".join(rng.choices(sounds, k=rng.randrange(1, 5))): None for _ in range(size)})
+    return words, list(itertools.accumulate(1 / (rank + 2.7) for rank in range(len(words))))
+
+
+WORDS, WEIGHTS = _vocabulary(60_000)
 
 ADDRESS_FIELDS = ("from", "sender", "reply-to", "to", "cc", "bcc")
 TEXT_FIELDS = ("message-id", "subject", "in-reply-to", "references", "list-id", "auto-submitted")
 
 
 def sentence(rng: random.Random, words: int) -> str:
-    return " ".join(rng.choices(WORDS, k=words))
+    return " ".join(rng.choices(WORDS, cum_weights=WEIGHTS, k=words))
 
 
 def token(rng: random.Random, length: int) -> str:

@@ -1,0 +1,8 @@
+"""Every benchmark, one after the other: ``make bench``."""
+
+import subprocess
+import sys
+
+for name in ("mime", "imap_fetch", "ingest"):
+    print(f"\n== {name}\n", flush=True)
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=True)
