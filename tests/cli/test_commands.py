@@ -10,7 +10,7 @@ import pytest
 from pipelines.cli.ingest import exit_code
 from pipelines.errors import LakeMismatchError, LeaseHeldError, MailboxRefusedError
 from pipelines.ingest.report import MailboxReport, Outcome
-from tests.cli.conftest import Command
+from tests.cli_fixture import Command
 from tests.sandbox_fixture import RunningSandbox
 
 KIM, ALEX, SALES = "kim.akers@contoso.com", "alex.wilber@contoso.com", "sales@contoso.com"

@@ -1,0 +1,69 @@
+"""The documentation says what is: links lead somewhere, commands run, columns exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pipelines.lake.schema import MESSAGES_SCHEMA, RAW_SCHEMA
+from tests.cli_fixture import Command
+from tests.sandbox_fixture import RunningSandbox
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    linked = set(re.findall(r"\(docs/([\w-]+\.md)\)", (ROOT / "README.md").read_text()))
+    assert linked == {page.name for page in ROOT.glob("docs/*.md")}
+
+
+def test_every_column_of_the_lake_is_documented_with_its_type() -> None:
+    page = (ROOT / "docs" / "lake.md").read_text()
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.+?) \| ", page.partition("## raw")[0], re.MULTILINE))
+    assert documented == {field.name: str(field.type) for field in MESSAGES_SCHEMA}
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.+?) \| ", page.partition("## raw")[2], re.MULTILINE))
+    assert documented == {field.name: str(field.type) for field in RAW_SCHEMA}
+
+
+def commands() -> list[str]:
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
+            found += re.findall(r"^\$ mailover (.+)$", block, re.MULTILINE)
+    return found
+
+
+def test_the_commands_of_the_pages_run(
+    sandbox: RunningSandbox, mailover: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAILOVER_CONFIG", str(sandbox.config_path))
+    assert mailover("ingest").code == 0
+    key = mailover("search", "to:kim", "--limit", "1", "--json").json[0]["message_key"]
+    assert len(commands()) > 8
+    for command in commands():
+        arguments = [key if each == "KEY" else each for each in shlex.split(command)]
+        said = mailover(*arguments)
+        assert said.code == 0, f"{command}: {said.err}"
+
+
+def test_the_readme_shows_what_make_offers() -> None:
+    offered = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        for block in re.findall(r"```[a-z]*\n(.*?)```", page.read_text(), re.DOTALL):
+            for target in re.findall(r"^make ([a-z]+)", block, re.MULTILINE):
+                assert target in offered, f"{page.name}: make {target}"
+
+
+@pytest.mark.parametrize("pattern", [r"/work/", r"/tmp/\w", r"pypi", r"files\.pythonhosted"])  # noqa: S108
+def test_no_page_and_no_lock_names_a_machine_or_a_registry(pattern: str) -> None:
+    for file in [*PAGES, ROOT / "requirements.lock", ROOT / "pyproject.toml", ROOT / "Makefile"]:
+        assert not re.search(pattern, file.read_text(), re.IGNORECASE), file
