@@ -106,8 +106,7 @@ def _fill_from_files(store: Store, chosen: list[Seat], mail: Path) -> None:
         found += 1
         seat = owners.setdefault(letter.folder, chosen[len(owners) % len(chosen)])
         # POP3 shows the Inbox only.
-        path = letter.folder if letter.folder and seat.legacy == "imap" else "Inbox"
-        _ensure_folder(store, seat.address, path)
+        path = _ensure_folder(store, seat.address, letter.folder) if seat.legacy == "imap" else "Inbox"
         store.deliver(seat.address, path, letter.mime, _received(letter.mime), letter.flags)
     if not found:
         raise UsageError(
@@ -121,12 +120,20 @@ def _received(mime: bytes) -> datetime | None:
     return sent_at if sent_at and _OLDEST < sent_at < datetime.now(UTC) else None
 
 
-def _ensure_folder(store: Store, address: str, path: str) -> None:
-    levels = path.split("/")
-    for depth in range(1, len(levels) + 1):
-        each = "/".join(levels[:depth])
-        if each not in store.mailbox(address).folders:
-            store.create_folder(address, each)
+def _ensure_folder(store: Store, address: str, path: str) -> str:
+    """Create what is not there of ``path``, and return it as the mailbox has it."""
+    first, *below = path.split("/")
+    if first.lower() in ("", "inbox"):
+        first = "Inbox"
+    elif first in _OTHER_FOLDERS:
+        # Mail filed under a name that Exchange keeps for other items.
+        first = f"{first} (mail)"
+    made = ""
+    for level in (first, *below):
+        made = f"{made}/{level}".lstrip("/")
+        if made not in store.mailbox(address).folders:
+            store.create_folder(address, made)
+    return made
 
 
 def write_configuration(
