@@ -116,7 +116,10 @@ class FetchFailed:
 
 
 class Source(Protocol):
-    """One protocol, one mailbox. Errors are those of ``pipelines.errors``; transient faults are retried inside."""
+    """One protocol, one mailbox.
+
+    Errors are those of ``pipelines.errors``; transient faults are retried inside.
+    """
 
     protocol: ProtocolName
 
