@@ -33,21 +33,40 @@ _TOPICS = [
     "Budget 2027", "Server maintenance", "Candidate interview", "Angebot für Ihr Projekt", "Отчёт за квартал",
     "会議の件", "Réunion de lundi", "Customer visit", "Security review", "Price list",
 ]  # fmt: skip
-_SENTENCES = [
-    "please find the figures for the last quarter below.",
-    "the delivery to the warehouse is planned for Thursday morning.",
-    "could you have a look at the contract before our meeting?",
-    "we have moved the deadline by one week.",
-    "the supplier confirmed the price we agreed on.",
+_ENGLISH = [
+    "Please find the figures for the last quarter below.",
+    "The delivery to the warehouse is planned for Thursday morning.",
+    "Could you have a look at the contract before our meeting?",
+    "We have moved the deadline by one week.",
+    "The supplier confirmed the price we agreed on.",
     "I have added my comments to the attached document.",
-    "Vielen Dank für Ihre schnelle Rückmeldung, wir prüfen das Angebot.",
-    "Merci beaucoup pour votre réponse, à très bientôt.",
-    "Мы получили ваш договор и вернёмся с ответом завтра.",
-    "来週の会議の資料をお送りします。",
-    "the train leaves at 8:14 from platform 7.",
-    "this is the third reminder about the open invoice.",
+    "The train leaves at 8:14 from platform 7.",
+    "This is the third reminder about the open invoice.",
 ]
-_CHARSETS = ("utf-8", "utf-8", "utf-8", "iso-8859-1", "windows-1252")
+_GERMAN = [
+    "Vielen Dank für Ihre schnelle Rückmeldung, wir prüfen das Angebot.",
+    "Die Lieferung nach Köln verzögert sich um zwei Tage.",
+    "Könnten Sie die Preise für größere Mengen nennen?",
+]
+_FRENCH = [
+    "Merci beaucoup pour votre réponse, à très bientôt.",
+    "La réunion de lundi est reportée à mercredi.",
+    "Veuillez trouver ci-joint la facture du mois d’août.",
+]
+_RUSSIAN = [
+    "Мы получили ваш договор и вернёмся с ответом завтра.",
+    "Счёт за октябрь оплачен.",
+]
+_JAPANESE = ["来週の会議の資料をお送りします。", "ご確認をよろしくお願いいたします。"]
+_LANGUAGES = [_ENGLISH, _GERMAN, _FRENCH, _RUSSIAN, _JAPANESE]
+_LANGUAGE_WEIGHTS = [60, 18, 10, 6, 6]
+_CHARSETS = ("utf-8", "utf-8", "utf-8", "iso-8859-1", "windows-1252", "koi8-r", "iso-2022-jp")
+_FILES = [
+    ("offer.pdf", "application/pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"),
+    ("Müller.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", b"PK\x03\x04"),
+    ("photo.jpg", "image/jpeg", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"),
+]
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +163,9 @@ class _Writer:
 
     def _text(self, paragraphs: int) -> str:
         rng = self._rng
+        sentences = rng.choices(_LANGUAGES, _LANGUAGE_WEIGHTS)[0]
         return "\r\n\r\n".join(
-            " ".join(rng.choice(_SENTENCES) for _ in range(rng.randrange(2, 7))) for _ in range(paragraphs)
+            " ".join(rng.choice(sentences) for _ in range(rng.randrange(2, 7))) for _ in range(paragraphs)
         )
 
     def _plain(self) -> bytes:
@@ -158,19 +178,15 @@ class _Writer:
     def _attached(self) -> bytes:
         rng = self._rng
         text = _text_part(self._text(2), "plain", rng)
-        name, media = rng.choice(
-            [
-                ("offer.pdf", "application/pdf"),
-                ("Müller.xlsx", "application/vnd.ms-excel"),
-                ("photo.jpg", "image/jpeg"),
-            ]
-        )
-        content = rng.randbytes(int(rng.lognormvariate(9.5, 1.2)))
+        name, media, start = rng.choice(_FILES)
+        content = start + rng.randbytes(int(rng.lognormvariate(9.5, 1.2)))
         return _multipart("mixed", [text, _file_part(name, media, content, "attachment")])
 
     def _inline_image(self) -> bytes:
         html = _html_part(self._text(2), self._rng, image="logo@contoso.com")
-        image = _file_part("logo.png", "image/png", self._rng.randbytes(1800), "inline", "logo@contoso.com")
+        image = _file_part(
+            "logo.png", "image/png", _PNG + self._rng.randbytes(1800), "inline", "logo@contoso.com"
+        )
         return _multipart("related", [html, image])
 
     def _newsletter(self) -> bytes:

@@ -28,10 +28,9 @@ def server() -> ModelMailbox:
     return mailbox
 
 
-def small_batches(workspace: ModelWorkspace) -> ModelWorkspace:
-    """A commit every few messages, in the middle of pages too."""
-    workspace.config.ingest.__dict__["batch_bytes"] = 700
-    return workspace
+def open_workspace(folder: Path) -> ModelWorkspace:
+    """Kim's mailbox, committed every few messages, in the middle of pages too."""
+    return ModelWorkspace(configure(folder, KIM), {KIM: server()}, VirtualClock()).commit_every(700)
 
 
 def die(owner: Any, name: str, occurrence: int, *, after: bool) -> None:
@@ -72,7 +71,7 @@ POINTS: dict[str, tuple[Any, str, bool]] = {
 
 def main() -> None:
     folder, point, occurrence, stage = sys.argv[1:]
-    workspace = small_batches(ModelWorkspace(configure(Path(folder), KIM), {KIM: server()}, VirtualClock()))
+    workspace = open_workspace(Path(folder))
     owner, name, after = POINTS[point]
     die(owner, name, int(occurrence), after=after)
     list(run_stage(workspace, Stage(stage), list(workspace.config.mailboxes)))

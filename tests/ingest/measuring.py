@@ -40,7 +40,7 @@ def main() -> None:
     for number in range(messages):
         server.inbox.deliver(mail(number))
     workspace = LargeWorkspace(configure(folder, KIM), {KIM: server}, VirtualClock())
-    workspace.config.ingest.__dict__["batch_bytes"] = BATCH
+    workspace.commit_every(BATCH)
     tracemalloc.start()
     report = ingest_mailbox(workspace, workspace.config.mailbox(KIM))
     assert report.outcome is Outcome.DONE, report.error

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipelines.config import Config, MailboxConfig, SecretCredential, Storage, Tenant
+from pipelines.config import Config, IngestSettings, MailboxConfig, SecretCredential, Storage, Tenant
 from pipelines.errors import FolderGoneError
 from pipelines.ingest.workspace import Workspace
 from pipelines.mime import identity_from_headers
@@ -88,6 +88,7 @@ class ModelSource:
     """Reads a ``ModelMailbox`` as the IMAP source reads a server."""
 
     protocol = ProtocolName.IMAP
+    ids_follow_moves = False
 
     def __init__(self, mailbox: ModelMailbox) -> None:
         self._mailbox = mailbox
@@ -180,6 +181,12 @@ class ModelWorkspace(Workspace):
         super().__init__(config, clock)
         self.servers = servers
         self.virtual_clock = clock
+
+    def commit_every(self, batch_bytes: int) -> "ModelWorkspace":
+        """Write whenever so many bytes have come."""
+        settings = IngestSettings(batch_bytes=batch_bytes)
+        self.config = self.config.model_copy(update={"ingest": settings})
+        return self
 
     def open_source(self, mailbox: MailboxConfig, protocol: ProtocolName) -> Source:
         assert protocol is ProtocolName.IMAP

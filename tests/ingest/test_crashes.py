@@ -13,8 +13,8 @@ from pipelines.ingest.report import Outcome
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.lake import Dataset
 from tests.ingest.conftest import rows
-from tests.ingest.crashing import POINTS, server, small_batches
-from tests.ingest.model import KIM, ModelWorkspace, VirtualClock, configure
+from tests.ingest.crashing import POINTS, open_workspace, server
+from tests.ingest.model import KIM, ModelWorkspace
 
 ROOT = Path(__file__).parents[2]
 INGESTING = [point for point in POINTS if "replace" not in point and "delete" not in point]
@@ -33,7 +33,7 @@ def crash(folder: Path, point: str, occurrence: int, stage: Stage) -> None:
 
 
 def run(folder: Path, stage: Stage = Stage.RAW_MESSAGES) -> ModelWorkspace:
-    workspace = small_batches(ModelWorkspace(configure(folder, KIM), {KIM: server()}, VirtualClock()))
+    workspace = open_workspace(folder)
     (report,) = run_stage(workspace, stage, list(workspace.config.mailboxes))
     assert report.outcome is Outcome.DONE, report.error
     return workspace
@@ -63,7 +63,7 @@ def test_nothing_lost_nothing_twice_after_kill_9(tmp_path: Path, point: str, occ
 
 def test_nothing_twice_an_orphan_is_swept_by_the_next_run(tmp_path: Path) -> None:
     crash(tmp_path, "before the transaction", 2, Stage.RAW_MESSAGES)
-    before = ModelWorkspace(configure(tmp_path, KIM), {KIM: server()}, VirtualClock())
+    before = open_workspace(tmp_path)
     orphans = before.lake.files(Dataset.RAW, KIM)
     before.close()
     workspace = run(tmp_path)

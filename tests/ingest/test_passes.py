@@ -299,7 +299,7 @@ def test_nothing_lost_a_lost_connection_keeps_what_came_and_goes_on_from_there(
 ) -> None:
     server = workspace.servers[KIM]
     fill(server.inbox, range(8))
-    workspace.config.ingest.__dict__["batch_bytes"] = 300  # a commit every second message
+    workspace.commit_every(300)  # bytes: every second message
 
     def drop(_path: str, native_id: str) -> None:
         if native_id == "1:6":

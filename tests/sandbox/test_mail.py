@@ -35,6 +35,18 @@ def test_generated_mail_has_every_kind_and_no_defect() -> None:
     assert any(part.inline for record in records for part in record.attachments)
     assert any(part.media_type == "message/rfc822" for record in records for part in record.attachments)
     assert any(len(record.references) > 2 for record in records)
+    whole = b"".join(each.mime for each in generate(KIM, 400))
+    for charset in (b"utf-8", b"windows-1252", b"koi8-r", b"iso-2022-jp"):
+        assert b'charset="' + charset in whole
+
+
+def test_generated_mail_is_spread_over_three_years_and_has_ids_of_its_own() -> None:
+    found = list(generate(KIM, 500))
+    span = found[-1].received_at - found[0].received_at
+    assert 2.9 < span.days / 365 < 3.1
+    ids = [normalise(each.mime).message_id for each in found]
+    assert None not in ids
+    assert len(set(ids)) == 500
 
 
 def test_an_mbox_gives_its_messages_without_separators(tmp_path: Path) -> None:
