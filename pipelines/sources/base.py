@@ -75,6 +75,9 @@ class Entry:
     """IMAP system flags in lower case without the backslash (``seen``, ``flagged``), keywords as they are."""
     identity: Identity | None = None
     """Where the listing itself brings it (Graph); else asked for with ``identify``."""
+    content_mark: str | None = None
+    """Another value as soon as the listing shows other content under the same id (an edit seen by Graph).
+    None where an id's content never changes: IMAP and POP3 give an edited message a new id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Page:
 
     entries: Sequence[Entry]
     cursor: str
+    removed: frozenset[str] = frozenset()
+    """Ids that the protocol reports as no longer in this folder: no proof that the message is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,10 @@ class FetchFailed:
     gone: bool = False
     """The server, asked again, no longer lists it."""
     fallback: bytes | None = None
-    """What the server offered instead (a placeholder mail, JSON), kept beside the quarantine entry."""
+    """What the server offered instead, kept beside the quarantine entry."""
+    fidelity: str | None = None
+    """How ``fallback`` was made, such as ``graph-json``, where it is MIME that can stand for the message
+    once a person accepts it; None for what cannot (a placeholder mail)."""
 
 
 class Source(Protocol):
@@ -122,6 +130,8 @@ class Source(Protocol):
     """
 
     protocol: ProtocolName
+    ids_follow_moves: bool
+    """Whether a native id keeps naming its message in whatever folder (Graph's immutable ids)."""
 
     def folders(self) -> list[Folder]:
         """Every folder the protocol shows, those outside ingestion with ``skipped`` set."""
@@ -129,6 +139,13 @@ class Source(Protocol):
 
     def changes(self, folder: Folder, cursor: str | None) -> Iterator[Page | Reset]:
         """Walk ``folder`` from ``cursor`` (None: from the beginning), oldest cursor position first."""
+        ...
+
+    def window(self, folder: Folder, since: datetime, before: datetime) -> Iterator[Sequence[Entry]]:
+        """Pages of what was received from ``since`` up to, not at, ``before`` (UTC), newest first.
+
+        No cursor is involved. Raises ``UsageError`` where the protocol knows no dates (POP3).
+        """
         ...
 
     def identify(self, folder: Folder, entries: Sequence[Entry]) -> Iterable[Entry]:

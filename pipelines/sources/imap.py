@@ -30,6 +30,7 @@ class ImapSource:
     """See ``pipelines.sources.base.Source``. The connection is made with the first question."""
 
     protocol = ProtocolName.IMAP
+    ids_follow_moves = False
 
     def __init__(self, tenant: Tenant, mailbox: str, tokens: TokenProvider, clock: Clock) -> None:
         self._session = ImapSession(tenant, mailbox, tokens, clock)
