@@ -16,6 +16,11 @@ class Evidence(StrEnum):
     """Other bytes, the same message key; both are kept."""
     LISTING = "listing"
     """Recognised in a fresh listing by identity, time and size; nothing was downloaded."""
+    ID = "id"
+    """The same mailbox-wide id, with the same content, lay in another folder; nothing was downloaded."""
+    WEAK = "weak"
+    """Another protocol's only message of the same Message-ID, date, sender and subject, with other
+    content; both bytes are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class NewRaw:
     message_key: str
     size: int
     file: str
+    weak: bool = False
+    """Matched by ``Evidence.WEAK``: read by itself it would be another message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ class Listed:
     size: int | None
     received_at: datetime | None
     flags: tuple[str, ...]
+    content_mark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,10 @@ class Changes:
     raws: list[NewRaw] = field(default_factory=list)
     occurrences: list[NewOccurrence] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
+    edited: list[NewOccurrence] = field(default_factory=list)
+    """Ids that stood for a message and were fetched again, since the listing shows other content."""
+    marks: dict[int, dict[str, str]] = field(default_factory=dict)
+    """Marks of content by folder and native id, for occurrences that had none."""
     gone: list[Listed] = field(default_factory=list)
     """Listed, and no longer there when asked for."""
     revived: dict[int, set[str]] = field(default_factory=dict)

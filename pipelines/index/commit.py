@@ -50,19 +50,23 @@ def commit(index: Index, lease: Lease, changes: Changes, now: datetime) -> None:
 def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: datetime) -> None:
     file_ids = insert_files(connection, mailbox_id, changes.files)
     row_ids = insert_messages(connection, mailbox_id, changes.messages, file_ids)
-    older = {each.message_key for each in changes.occurrences} | {each.message_key for each in changes.raws}
+    named = (*changes.occurrences, *changes.edited, *changes.raws)
+    older = {each.message_key for each in named}
     row_ids |= message_rows(connection, mailbox_id, list(older - row_ids.keys()))
     insert_raws(connection, mailbox_id, changes.raws, row_ids, file_ids)
     _insert_occurrences(connection, mailbox_id, changes.occurrences, row_ids, now)
-    _settle(connection, [each.listed for each in changes.occurrences], "resolved", now)
+    _update_occurrences(connection, changes.edited, row_ids)
+    _set_marks(connection, changes.marks)
+    _settle(connection, [each.listed for each in (*changes.occurrences, *changes.edited)], "resolved", now)
     _settle(connection, changes.gone, "gone", now)
-    for failed in changes.quarantined:
-        _quarantine(connection, mailbox_id, failed, now)
     # Reported removed and listed again: it was never gone (an immutable id moved A→B→A does this).
     _mark(connection, changes.revived, None)
     _mark(connection, changes.ended, now)
     for folder_id, native_ids in changes.ended.items():
         _settle(connection, [Listed(folder_id, each, None, None, ()) for each in native_ids], "gone", now)
+    # After that: an edited message that cannot be had ends its occurrence and is held here instead.
+    for failed in changes.quarantined:
+        _quarantine(connection, mailbox_id, failed, now)
     for account in changes.rounds:
         _record_round(connection, mailbox_id, account)
     for folder_id, cursor in changes.cursors.items():
@@ -150,6 +154,7 @@ def insert_raws(
                 "row_id": row_ids[each.message_key],
                 "size": each.size,
                 "file_id": file_ids[each.file],
+                "weak": each.weak,
             }
             for each in new
         ),
@@ -200,6 +205,7 @@ def _insert_occurrences(
             {
                 "mailbox_id": mailbox_id,
                 **listed_columns(each.listed),
+                "content_mark": each.listed.content_mark,
                 "row_id": row_ids[each.message_key],
                 "raw_sha256": each.raw_sha256,
                 "evidence": each.evidence,
@@ -208,6 +214,45 @@ def _insert_occurrences(
             for each in new
         ],
     )
+
+
+def _update_occurrences(
+    connection: sa.Connection, edited: Iterable[NewOccurrence], row_ids: dict[str, int]
+) -> None:
+    """Let ids stand for what was read under them now; what they stood for keeps its row."""
+    for each in edited:
+        connection.execute(
+            sa.update(occurrences)
+            .where(
+                occurrences.c.folder_id == each.listed.folder_id,
+                occurrences.c.native_id == each.listed.native_id,
+            )
+            .values(
+                row_id=row_ids[each.message_key],
+                raw_sha256=each.raw_sha256,
+                evidence=each.evidence,
+                content_mark=each.listed.content_mark,
+                removed_at=None,
+            )
+        )
+
+
+def _set_marks(connection: sa.Connection, marks: dict[int, dict[str, str]]) -> None:
+    values = [
+        {"folder": folder_id, "id": native_id, "mark": mark}
+        for folder_id, by_id in marks.items()
+        for native_id, mark in by_id.items()
+    ]
+    if values:
+        connection.execute(
+            sa.update(occurrences)
+            .where(
+                occurrences.c.folder_id == sa.bindparam("folder"),
+                occurrences.c.native_id == sa.bindparam("id"),
+            )
+            .values(content_mark=sa.bindparam("mark")),
+            values,
+        )
 
 
 def listed_columns(listed: Listed) -> dict[str, Any]:

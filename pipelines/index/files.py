@@ -24,6 +24,8 @@ class StoredBytes:
     path: str
     primary: bool
     """Whether the message's row was read from these bytes."""
+    weak: bool
+    """Whether they are another protocol's form of the message, with other content."""
 
 
 @dataclass(slots=True)
@@ -70,14 +72,19 @@ def bytes_of_file(connection: sa.Connection, mailbox_id: int, path: str) -> list
     """Every bytes of the messages whose rows stand in the file at ``path``, the primary ones first."""
     held = sa.alias(data_files, "held")
     rows = connection.execute(
-        sa.select(raws.c.row_id, raws.c.raw_sha256, held.c.path, messages.c.raw_sha256.label("first"))
+        sa.select(
+            raws.c.row_id, raws.c.raw_sha256, raws.c.weak, held.c.path, messages.c.raw_sha256.label("first")
+        )
         .join(messages, messages.c.id == raws.c.row_id)
         .join(data_files, data_files.c.id == messages.c.file_id)
         .join(held, held.c.id == raws.c.file_id)
         .where(data_files.c.mailbox_id == mailbox_id, data_files.c.path == path)
         .order_by((raws.c.raw_sha256 == messages.c.raw_sha256).desc(), raws.c.id)
     )
-    return [StoredBytes(row.row_id, row.raw_sha256, row.path, row.raw_sha256 == row.first) for row in rows]
+    return [
+        StoredBytes(row.row_id, row.raw_sha256, row.path, row.raw_sha256 == row.first, row.weak)
+        for row in rows
+    ]
 
 
 def replace_file(index: Index, lease: Lease, new: Replacement, now: datetime) -> None:
@@ -137,8 +144,7 @@ def _move_bytes(connection: sa.Connection, mailbox_id: int, new: Replacement) ->
                 .values(row_id=row_ids[key])
             )
     for row_id, key in new.merged.items():
-        connection.execute(
-            sa.update(occurrences).where(occurrences.c.row_id == row_id).values(row_id=row_ids[key])
-        )
+        for table in (raws, occurrences):
+            connection.execute(sa.update(table).where(table.c.row_id == row_id).values(row_id=row_ids[key]))
         connection.execute(sa.delete(attachments).where(attachments.c.row_id == row_id))
         connection.execute(sa.delete(messages).where(messages.c.id == row_id))

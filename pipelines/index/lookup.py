@@ -68,18 +68,69 @@ def keys_of_bytes(connection: sa.Connection, mailbox_id: int, digests: Sequence[
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An id that stands for a message of the lake."""
+
+    live: bool
+    """Whether it is believed to lie in the folder still."""
+    content_mark: str | None
+    first_seen_at: datetime
+
+
 def known_occurrences(
     connection: sa.Connection, folder_id: int, native_ids: Sequence[str]
-) -> dict[str, bool]:
-    """Which of these native ids stand for a message of the lake, and whether they do still."""
-    found: dict[str, bool] = {}
+) -> dict[str, Known]:
+    """Which of these native ids stand, or stood, for a message of the lake."""
+    found: dict[str, Known] = {}
     for some in chunks(native_ids):
         rows = connection.execute(
-            sa.select(occurrences.c.native_id, occurrences.c.removed_at).where(
-                occurrences.c.folder_id == folder_id, occurrences.c.native_id.in_(some)
-            )
+            sa.select(
+                occurrences.c.native_id,
+                occurrences.c.removed_at,
+                occurrences.c.content_mark,
+                occurrences.c.first_seen_at,
+            ).where(occurrences.c.folder_id == folder_id, occurrences.c.native_id.in_(some))
         )
-        found.update((native_id, removed_at is None) for native_id, removed_at in rows)
+        found.update(
+            (row.native_id, Known(row.removed_at is None, row.content_mark, row.first_seen_at))
+            for row in rows
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What a mailbox-wide id stood for in another folder."""
+
+    message_key: str
+    raw_sha256: str | None
+    content_mark: str | None
+
+
+def known_elsewhere(
+    connection: sa.Connection, mailbox_id: int, protocol: str, native_ids: Sequence[str]
+) -> dict[str, Elsewhere]:
+    """Which of these ids the protocol showed in any folder of the mailbox; the latest where in several."""
+    found: dict[str, Elsewhere] = {}
+    for some in chunks(native_ids):
+        rows = connection.execute(
+            sa.select(
+                occurrences.c.native_id,
+                messages.c.message_key,
+                occurrences.c.raw_sha256,
+                occurrences.c.content_mark,
+            )
+            .join(folders, folders.c.id == occurrences.c.folder_id)
+            .join(messages, messages.c.id == occurrences.c.row_id)
+            .where(
+                occurrences.c.mailbox_id == mailbox_id,
+                occurrences.c.native_id.in_(some),
+                folders.c.protocol == protocol,
+            )
+            .order_by(occurrences.c.id)
+        )
+        found.update((native_id, Elsewhere(*rest)) for native_id, *rest in rows)
     return found
 
 
@@ -114,6 +165,8 @@ class Candidate:
     message_key: str
     received_at: datetime
     received_by_server: bool
+    seen_at: datetime | None
+    """When one of its occurrences was seen for the first time, the latest of them."""
     listed_sizes: frozenset[int]
     """As this protocol listed them, in whatever folder."""
 
@@ -133,32 +186,66 @@ def candidates(
                 messages.c.received_by_server,
             ).where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
         ).all()
-        sizes = _listed_sizes(connection, protocol, [row.id for row in rows])
+        seen = _seen(connection, [row.id for row in rows])
         for row in rows:
+            shown = seen.get(row.id, [])
             candidate = Candidate(
                 row.message_key,
                 row.received_at,
                 row.received_by_server,
-                frozenset(sizes.get(row.id, ())),
+                max((each.first_seen_at for each in shown), default=None),
+                frozenset(
+                    each.listed_size
+                    for each in shown
+                    if each.protocol == protocol and each.listed_size is not None
+                ),
             )
             found.setdefault(row.header_key, []).append(candidate)
     return found
 
 
-def _listed_sizes(connection: sa.Connection, protocol: str, row_ids: Sequence[int]) -> dict[int, set[int]]:
-    found: dict[int, set[int]] = {}
-    for some in chunks(row_ids):
-        rows = connection.execute(
-            sa.select(occurrences.c.row_id, occurrences.c.listed_size)
+def weak_candidates(
+    connection: sa.Connection, mailbox_id: int, protocol: str, header_keys: Sequence[str]
+) -> dict[str, str]:
+    """Message keys by header key, where the mailbox has one message of it that ``protocol`` never showed."""
+    found: dict[str, str] = {}
+    for some in chunks(header_keys):
+        alone = (
+            sa.select(sa.func.min(messages.c.id))
+            .where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
+            .group_by(messages.c.header_key)
+            .having(sa.func.count() == 1)
+        )
+        shown = (
+            sa.select(occurrences.c.id)
             .join(folders, folders.c.id == occurrences.c.folder_id)
-            .where(
-                occurrences.c.row_id.in_(some),
-                occurrences.c.listed_size.is_not(None),
-                folders.c.protocol == protocol,
+            .where(occurrences.c.row_id == messages.c.id, folders.c.protocol == protocol)
+        )
+        rows = connection.execute(
+            sa.select(messages.c.header_key, messages.c.message_key).where(
+                messages.c.id.in_(alone), ~shown.exists()
             )
         )
-        for row_id, size in rows:
-            found.setdefault(row_id, set()).add(size)
+        found.update((header_key, key) for header_key, key in rows)
+    return found
+
+
+def _seen(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, list[sa.Row[Any]]]:
+    """Occurrences by message row, with the protocol that showed them."""
+    found: dict[int, list[sa.Row[Any]]] = {}
+    for some in chunks(row_ids):
+        rows = connection.execute(
+            sa.select(
+                occurrences.c.row_id,
+                occurrences.c.listed_size,
+                occurrences.c.first_seen_at,
+                folders.c.protocol,
+            )
+            .join(folders, folders.c.id == occurrences.c.folder_id)
+            .where(occurrences.c.row_id.in_(some))
+        )
+        for row in rows:
+            found.setdefault(row.row_id, []).append(row)
     return found
 
 
@@ -174,7 +261,10 @@ def live_ids(connection: sa.Connection, folder_id: int) -> set[str]:
 
 
 def live_count(connection: sa.Connection, folder_id: int) -> int:
-    """How many messages the folder is believed to hold, quarantine included."""
+    """How many messages the folder is believed to hold, quarantine included.
+
+    No id is in both: one that is quarantined after it was stored has its occurrence ended.
+    """
     live = sa.select(sa.func.count()).where(
         occurrences.c.folder_id == folder_id, occurrences.c.removed_at.is_(None)
     )
@@ -255,6 +345,24 @@ def newest_rounds(connection: sa.Connection, mailbox_id: int) -> Sequence[sa.Row
         .join(folders, folders.c.id == rounds.c.folder_id)
         .where(rounds.c.id.in_(newest), folders.c.skipped.is_(None), folders.c.cursor.is_not(None))
     ).all()
+
+
+def last_read(connection: sa.Connection, mailbox_id: int) -> datetime | None:
+    """When the newest pass began in which some protocol read all its folders to the end."""
+    newest = (
+        sa.select(folders.c.protocol, sa.func.max(rounds.c.started_at).label("began"))
+        .join(folders, folders.c.id == rounds.c.folder_id)
+        .where(
+            rounds.c.mailbox_id == mailbox_id,
+            rounds.c.closed_at.is_not(None),
+            folders.c.skipped.is_(None),
+            folders.c.cursor.is_not(None),
+        )
+        .group_by(folders.c.id)
+        .subquery()
+    )
+    oldest = sa.select(sa.func.min(newest.c.began).label("began")).group_by(newest.c.protocol).subquery()
+    return connection.scalar(sa.select(sa.func.max(oldest.c.began)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,7 @@ raws = sa.Table(
     sa.Column("row_id", sa.ForeignKey("messages.id"), nullable=False, index=True),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("file_id", sa.ForeignKey("data_files.id"), nullable=False, index=True),
+    sa.Column("weak", sa.Boolean, nullable=False),
     sa.UniqueConstraint("mailbox_id", "raw_sha256"),
 )
 
@@ -152,10 +153,12 @@ occurrences = sa.Table(
     sa.Column("listed_size", sa.BigInteger),
     sa.Column("received_at", Instant),
     sa.Column("flags", sa.Text, nullable=False),
+    sa.Column("content_mark", sa.String(64)),
     sa.Column("first_seen_at", Instant, nullable=False),
     sa.Column("removed_at", Instant),
     sa.UniqueConstraint("folder_id", "native_id"),
     sa.Index(None, "folder_id", "removed_at"),
+    sa.Index(None, "mailbox_id", "native_id"),
 )
 
 attachments = sa.Table(

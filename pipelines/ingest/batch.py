@@ -1,12 +1,13 @@
 """What a mailbox's pass has read and not yet written: bounded in bytes and in messages."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from pipelines.clock import Clock
 from pipelines.index.changes import (
@@ -22,7 +23,7 @@ from pipelines.index.changes import (
 from pipelines.index.commit import commit
 from pipelines.index.engine import Index
 from pipelines.index.lease import Lease
-from pipelines.index.lookup import known_raws, message_rows
+from pipelines.index.lookup import Elsewhere, known_raws, message_rows, weak_candidates
 from pipelines.lake import Dataset, Lake, MessageRow, RawRow
 from pipelines.lake.schema import messages_table, raw_table
 from pipelines.mime import Record, normalise, plain_text
@@ -43,6 +44,10 @@ class _Read:
     record: Record
     received_at: datetime
     fetched_at: datetime
+    edited: bool
+    """Whether its id stood for other content before."""
+    own_content: bool
+    """Whether it may not pass for another protocol's form of a message: a draft changes as it is written."""
 
 
 @dataclass(slots=True)
@@ -73,30 +78,51 @@ class Batch:
         self._bytes = 0
         self._changes = Changes()
         self._accounts: dict[int, RoundAccount] = {}
-        self._pending: set[tuple[int, str]] = set()
+        self._pending: dict[tuple[int, str], str | None] = {}
+        """Marks of content by folder and native id, for the ids that have their outcome in here."""
 
     def pending(self, account: RoundAccount, native_id: str) -> bool:
         """Whether this id already has its outcome in what is not yet written."""
         return (account.folder_id, native_id) in self._pending
+
+    def outdated(self, account: RoundAccount, entry: Entry) -> bool:
+        """Whether it has, and was listed with other content then."""
+        pending = self._pending.get((account.folder_id, entry.native_id), entry.content_mark)
+        return pending != entry.content_mark
 
     def expect(self, account: RoundAccount, count: int) -> None:
         """Take ``count`` more listed ids into the account."""
         self._touch(account)
         account.listed += count
 
-    def store(self, account: RoundAccount, protocol: str, fetched: Fetched) -> None:
-        """A message came; written at once if the batch is full with it."""
+    def store(
+        self,
+        account: RoundAccount,
+        protocol: str,
+        fetched: Fetched,
+        *,
+        edited: bool = False,
+        own_content: bool = False,
+    ) -> None:
+        """A message came; written at once if the batch is full with it.
+
+        ``edited``: its id stood for other content before. ``own_content``: it is itself only,
+        never a weak match of another protocol's message.
+        """
         entry, now = fetched.entry, self._clock.now()
         try:
             record = normalise(fetched.mime)
         except Exception as error:  # noqa: BLE001 - one poison message must not stop its folder
             detail = f"the normaliser failed with {type(error).__name__}; its bytes are kept"
-            self.fail(account, FetchFailed(entry, "unreadable", detail, fallback=fetched.mime))
+            failed = FetchFailed(entry, "unreadable", detail, fallback=fetched.mime)
+            self.fail(account, failed, edited=edited)
             return
         received_at = entry.received_at or record.sent_at or now
         self._touch(account)
-        self._read.append(_Read(account, protocol, entry, fetched.mime, record, received_at, now))
-        self._pending.add((account.folder_id, entry.native_id))
+        self._read.append(
+            _Read(account, protocol, entry, fetched.mime, record, received_at, now, edited, own_content)
+        )
+        self._pending[account.folder_id, entry.native_id] = entry.content_mark
         self._bytes += len(fetched.mime)
         account.stored += 1
         account.bytes += len(fetched.mime)
@@ -110,20 +136,37 @@ class Batch:
         revived = {native_id for native_id, is_live in live.items() if not is_live}
         if revived:
             self._changes.revived.setdefault(account.folder_id, set()).update(revived)
+        self._changes.ended.get(account.folder_id, set()).difference_update(live)
+
+    def mark(self, account: RoundAccount, entries: Iterable[Entry]) -> None:
+        """Keep the marks of content of ids that are known and have none."""
+        marks = {each.native_id: each.content_mark for each in entries if each.content_mark}
+        if marks:
+            self._changes.marks.setdefault(account.folder_id, {}).update(marks)
 
     def link(self, account: RoundAccount, entry: Entry, message_key: str) -> None:
         """An id whose message was recognised from the listing."""
-        self._touch(account)
-        account.known += 1
-        self._pending.add((account.folder_id, entry.native_id))
-        self._changes.occurrences.append(
-            NewOccurrence(_listed(account, entry), message_key, None, Evidence.LISTING)
+        self._link(account, NewOccurrence(_listed(account, entry), message_key, None, Evidence.LISTING))
+
+    def follow(self, account: RoundAccount, entry: Entry, elsewhere: Elsewhere) -> None:
+        """A mailbox-wide id whose message was read in another folder."""
+        self._link(
+            account,
+            NewOccurrence(_listed(account, entry), elsewhere.message_key, elsewhere.raw_sha256, Evidence.ID),
         )
 
-    def fail(self, account: RoundAccount, failed: FetchFailed) -> None:
+    def _link(self, account: RoundAccount, occurrence: NewOccurrence) -> None:
+        self._touch(account)
+        account.known += 1
+        self._pending[account.folder_id, occurrence.listed.native_id] = occurrence.listed.content_mark
+        self._changes.occurrences.append(occurrence)
+
+    def fail(self, account: RoundAccount, failed: FetchFailed, *, edited: bool = False) -> None:
         """A listed message that could not be had: quarantined, or gone since it was listed."""
         self._touch(account)
-        self._pending.add((account.folder_id, failed.entry.native_id))
+        self._pending[account.folder_id, failed.entry.native_id] = failed.entry.content_mark
+        if edited:
+            self.end(account, {failed.entry.native_id})
         listed = _listed(account, failed.entry)
         if failed.gone:
             account.gone += 1
@@ -140,6 +183,7 @@ class Batch:
         """Ids that the server does not list any more."""
         self._touch(account)
         self._changes.ended.setdefault(account.folder_id, set()).update(native_ids)
+        self._changes.revived.get(account.folder_id, set()).difference_update(native_ids)
 
     def move_cursor(self, account: RoundAccount, cursor: str) -> None:
         """Every id up to ``cursor`` has its outcome, here or in an earlier commit."""
@@ -176,33 +220,65 @@ class Batch:
                     connection, self.lease.mailbox_id, [read.record.message_key for read in self._read]
                 )
             )
-        new_raws: list[_Read] = []
+            weak = self._weak(connection, keys)
+        keys.update(raws.values(), weak.values())
+        new_raws: list[tuple[_Read, str]] = []
         new_messages: dict[str, list[_Read]] = {}
         for read in self._read:
-            digest = read.record.raw_sha256
-            key = raws.get(digest, read.record.message_key)
+            digest, own_key = read.record.raw_sha256, read.record.message_key
             # Bytes known under the key of an older normaliser stay with that message.
-            evidence = Evidence.KEY if digest not in raws and key in keys else Evidence.BYTES
+            key = raws.get(digest) or weak.get(own_key, own_key)
+            if digest in raws:
+                evidence = Evidence.BYTES
+            elif key != own_key:
+                evidence = Evidence.WEAK
+            else:
+                evidence = Evidence.KEY if key in keys else Evidence.BYTES
             if digest not in raws:
                 raws[digest] = key
-                new_raws.append(read)
+                new_raws.append((read, key))
             if key not in keys:
                 keys.add(key)
                 new_messages[key] = []
             if key in new_messages:
                 new_messages[key].append(read)
-            self._changes.occurrences.append(
-                NewOccurrence(_listed(read.account, read.entry), key, digest, evidence)
-            )
+            changed = self._changes.edited if read.edited else self._changes.occurrences
+            changed.append(NewOccurrence(_listed(read.account, read.entry), key, digest, evidence))
         self._publish_raws(new_raws)
         self._publish_messages(list(new_messages.values()))
 
-    def _publish_raws(self, new: list[_Read]) -> None:
-        for year, some in _by_year(new, lambda read: read.received_at).items():
-            rows = [_raw_row(read) for read in some]
+    def _weak(self, connection: sa.Connection, known: set[str]) -> dict[str, str]:
+        """The lake's messages, by the key of what came, of which it is another protocol's form.
+
+        Each side has to show exactly one of its Message-ID, date, sender and subject.
+        """
+        linked = {each.message_key for each in self._changes.occurrences}
+        found: dict[str, str] = {}
+        for protocol in {read.protocol for read in self._read}:
+            came: dict[str, set[str]] = {}
+            apart: set[str] = set()
+            for read in self._read:
+                if read.protocol == protocol and (header_key := read.record.header_key):
+                    came.setdefault(header_key, set()).add(read.record.message_key)
+                    if read.own_content:
+                        apart.add(header_key)
+            single = [
+                header_key
+                for header_key, keys in came.items()
+                if len(keys) == 1 and not keys & known and header_key not in apart
+            ]
+            candidates = weak_candidates(connection, self.lease.mailbox_id, protocol, single)
+            found.update(
+                (came[header_key].pop(), key) for header_key, key in candidates.items() if key not in linked
+            )
+        return found
+
+    def _publish_raws(self, new: list[tuple[_Read, str]]) -> None:
+        for year, some in _by_year(new, lambda each: each[0].received_at).items():
+            rows = [_raw_row(read, key) for read, key in some]
             path = self._publish(Dataset.RAW, year, raw_table(rows))
             self._changes.raws += [
-                NewRaw(row.raw_sha256, row.message_key, len(row.mime), path) for row in rows
+                NewRaw(row.raw_sha256, row.message_key, len(row.mime), path, row.weak) for row in rows
             ]
 
     def _publish_messages(self, new: list[list[_Read]]) -> None:
@@ -222,7 +298,14 @@ class Batch:
 
 
 def _listed(account: RoundAccount, entry: Entry) -> Listed:
-    return Listed(account.folder_id, entry.native_id, entry.size, entry.received_at, entry.flags)
+    return Listed(
+        account.folder_id,
+        entry.native_id,
+        entry.size,
+        entry.received_at,
+        entry.flags,
+        entry.content_mark,
+    )
 
 
 def _by_year(items: Sequence[Item], moment: Callable[[Item], datetime]) -> dict[int, list[Item]]:
@@ -232,11 +315,11 @@ def _by_year(items: Sequence[Item], moment: Callable[[Item], datetime]) -> dict[
     return found
 
 
-def _raw_row(read: _Read) -> RawRow:
+def _raw_row(read: _Read, message_key: str) -> RawRow:
     return RawRow(
         raw_sha256=read.record.raw_sha256,
         mime=read.mime,
-        message_key=read.record.message_key,
+        message_key=message_key,
         protocol=read.protocol,
         folder=read.account.path,
         native_id=read.entry.native_id,
@@ -245,6 +328,7 @@ def _raw_row(read: _Read) -> RawRow:
         received_by_server=read.entry.received_at is not None,
         flags=read.entry.flags,
         fetched_at=read.fetched_at,
+        weak=message_key != read.record.message_key,
     )
 
 

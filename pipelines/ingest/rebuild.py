@@ -95,7 +95,7 @@ def _enter(workspace: Workspace, lease: Lease, file: DataFile, rows: list[Messag
 
 def _found(raw: dict[str, Any], key: str, path: str) -> FoundRaw:
     return FoundRaw(
-        raw=NewRaw(raw["raw_sha256"], key, len(raw["mime"]), path),
+        raw=NewRaw(raw["raw_sha256"], key, len(raw["mime"]), path, raw["weak"]),
         protocol=raw["protocol"],
         folder=raw["folder"],
         native_id=raw["native_id"],

@@ -37,7 +37,8 @@ def renormalise(workspace: Workspace, lease: Lease, *, everything: bool) -> int:
 
 def _renormalise_file(workspace: Workspace, lease: Lease, path: str) -> int:
     with workspace.index.read() as connection:
-        stored = bytes_of_file(connection, lease.mailbox_id, path)
+        # Weak matches stay with their message: read by themselves they would be another.
+        stored = [each for each in bytes_of_file(connection, lease.mailbox_id, path) if not each.weak]
         read = dict(_read_bytes(workspace, stored))
         keys = list({record.message_key for record, _ in read.values()})
         elsewhere = message_rows(connection, lease.mailbox_id, keys)

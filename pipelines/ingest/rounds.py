@@ -1,15 +1,26 @@
 """One walk of one folder, with an account of every id that it listed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from functools import cached_property
 
 from pipelines.clock import Clock
 from pipelines.errors import RoundOpenError
 from pipelines.index.changes import RoundAccount
 from pipelines.index.engine import Index
-from pipelines.index.lookup import due_for_retry, known_occurrences, live_count, live_ids, quarantined
+from pipelines.index.lookup import (
+    Known,
+    due_for_retry,
+    known_elsewhere,
+    known_occurrences,
+    last_read,
+    live_count,
+    live_ids,
+    quarantined,
+)
 from pipelines.index.mailboxes import FolderRow
 from pipelines.ingest.batch import Batch
-from pipelines.ingest.matching import recognise
+from pipelines.ingest.matching import has_moved, is_edited, recognise
 from pipelines.sources.base import Entry, Fetched, Folder, Reset, Role, Source
 
 RECOGNISE_FROM = 200
@@ -51,6 +62,8 @@ class Round:
                 from_start = True
                 continue
             self._account_for(step.entries, recognise_all=from_start and recognise_fresh)
+            if step.removed:
+                self._batch.end(self.account, set(step.removed))
             self._cursor = step.cursor
             self._batch.move_cursor(self.account, step.cursor)
             self._progress(self.account)
@@ -109,41 +122,89 @@ class Round:
             for each in due
             if not self._batch.pending(self.account, each.native_id)
         ]
+        with self._index.read() as connection:
+            stored = known_occurrences(
+                connection, self.account.folder_id, [each.native_id for each in entries]
+            )
         self._batch.expect(self.account, len(entries))
-        self._fetch(entries)
+        self._fetch(entries, edited=stored.keys())
 
     def _account_for(self, listed: Iterable[Entry], *, recognise_all: bool) -> None:
         """Give each listed id its one outcome."""
         entries = {each.native_id: each for each in listed}
         ids = list(entries)
+        if any(self._batch.outdated(self.account, each) for each in entries.values()):
+            self._batch.flush()
         self._batch.expect(self.account, len(ids))
         with self._index.read() as connection:
-            known = known_occurrences(connection, self.account.folder_id, ids)
-            held = quarantined(connection, self.account.folder_id, ids) - known.keys()
-        known |= {each: True for each in ids if self._batch.pending(self.account, each)}
-        held -= known.keys()
-        self._batch.know(self.account, known)
+            stored = known_occurrences(connection, self.account.folder_id, ids)
+            held = quarantined(connection, self.account.folder_id, ids)
+        pending = {each for each in ids if self._batch.pending(self.account, each)}
+        held -= pending
         self.account.quarantined += len(held)
-        new = [
-            entry for native_id, entry in entries.items() if native_id not in known and native_id not in held
-        ]
+        known = {each: found for each, found in stored.items() if each not in held | pending}
+        edited = {each for each, found in known.items() if is_edited(entries[each], found)}
+        self._know(entries, {each: found for each, found in known.items() if each not in edited}, pending)
+        new = [each for each in entries.values() if each.native_id not in known.keys() | pending | held]
+        if new and self._source.ids_follow_moves:
+            new = self._follow(new)
         if new and (recognise_all or len(new) >= RECOGNISE_FROM) and self._folder.role is not Role.DRAFTS:
             new = self._recognise(new)
-        self._fetch(new)
+        self._fetch([*new, *(entries[each] for each in edited)], edited=edited)
+
+    def _know(self, entries: dict[str, Entry], stored: dict[str, Known], pending: set[str]) -> None:
+        live = {each: known.live for each, known in stored.items()} | dict.fromkeys(pending, True)
+        self._batch.know(self.account, live)
+        self._batch.mark(
+            self.account, (entries[each] for each, known in stored.items() if known.content_mark is None)
+        )
+
+    def _follow(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Link ids that were read in other folders of the mailbox; the rest is still to be fetched."""
+        with self._index.read() as connection:
+            elsewhere = known_elsewhere(
+                connection,
+                self._batch.lease.mailbox_id,
+                self._source.protocol,
+                [each.native_id for each in entries],
+            )
+        left = []
+        for entry in entries:
+            seen = elsewhere.get(entry.native_id)
+            if seen and has_moved(entry, seen):
+                self._batch.follow(self.account, entry, seen)
+            else:
+                left.append(entry)
+        return left
 
     def _recognise(self, entries: Sequence[Entry]) -> list[Entry]:
         """Link what the lake already has; the rest is still to be fetched."""
         identified = list(self._source.identify(self._folder, entries))
         with self._index.read() as connection:
             found = recognise(
-                connection, self._batch.lease.mailbox_id, self._source.protocol, identified, self._taken
+                connection,
+                self._batch.lease.mailbox_id,
+                self._source.protocol,
+                identified,
+                self._taken,
+                self._last_read,
             )
         for entry in identified:
             if entry.native_id in found:
                 self._batch.link(self.account, entry, found[entry.native_id])
         return [entry for entry in identified if entry.native_id not in found]
 
-    def _fetch(self, entries: Sequence[Entry]) -> None:
+    @cached_property
+    def _last_read(self) -> datetime | None:
+        with self._index.read() as connection:
+            return last_read(connection, self._batch.lease.mailbox_id)
+
+    def _changed(self, entry: Entry) -> bool:
+        """Whether the message was changed since the mailbox was read: what differs then may be an edit."""
+        return bool(entry.modified_at and self._last_read and entry.modified_at > self._last_read)
+
+    def _fetch(self, entries: Sequence[Entry], *, edited: Collection[str]) -> None:
+        """Bring the messages; ``edited``: those of their ids that stood for other content before."""
         waiting = {each.native_id for each in entries}
         if not waiting:
             return
@@ -153,10 +214,17 @@ class Round:
                     f"{self._folder.path}: the source answered for an id that was not asked for, or twice"
                 )
             waiting.discard(outcome.entry.native_id)
+            was_known = outcome.entry.native_id in edited
             if isinstance(outcome, Fetched):
-                self._batch.store(self.account, self._source.protocol, outcome)
+                self._batch.store(
+                    self.account,
+                    self._source.protocol,
+                    outcome,
+                    edited=was_known,
+                    own_content=self._folder.role is Role.DRAFTS or self._changed(outcome.entry),
+                )
             else:
-                self._batch.fail(self.account, outcome)
+                self._batch.fail(self.account, outcome, edited=was_known)
             self._progress(self.account)
         if waiting:
             raise RoundOpenError(

@@ -23,6 +23,8 @@ class RawRow:
     """Whether ``received_at`` is the server's own; else the Date header or the time of the fetch."""
     flags: Sequence[str]
     fetched_at: datetime
+    weak: bool = False
+    """Whether they were matched to a message whose content differs; ``message_key`` is that message's."""
 
 
 @dataclass(frozen=True, slots=True)

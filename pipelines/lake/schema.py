@@ -93,6 +93,7 @@ RAW_COLUMNS: Columns[RawRow] = {
     "received_by_server": (pa.bool_(), lambda row: row.received_by_server),
     "flags": (pa.list_(pa.string()), lambda row: list(row.flags)),
     "fetched_at": (INSTANT, lambda row: row.fetched_at),
+    "weak": (pa.bool_(), lambda row: row.weak),
 }
 
 MESSAGE_COLUMNS: Columns[MessageRow] = {

@@ -53,8 +53,9 @@ class Message:
     size: int
     offset: int
     sha256: str
+    modified_at: datetime
     change_key: int = 0
-    """Grows with every change of the message."""
+    """Grows with every change of the message, as ``modified_at`` does."""
 
 
 @dataclass(slots=True)
@@ -107,11 +108,13 @@ Result = TypeVar("Result")
 class Store:
     """Mailboxes, folders and messages of a tenant; safe to share between threads."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """``directory`` is made and holds the bytes; ``now`` is the tenant's clock."""
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(directory / "mail.blob", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         self._blob = descriptor
         self._end = 0
+        self._now = now
         self._lock = threading.RLock()
         self._numbers = count(1)
         self._uidvalidities = count(int(datetime.now(UTC).timestamp()))
@@ -253,8 +256,8 @@ class Store:
             folder = self.folder(address, path)
             os.pwrite(self._blob, mime, self._end)
             message = Message(
-                token_urlsafe(24), token_urlsafe(24), 0, "", received_at or datetime.now(UTC), set(flags),
-                len(mime), self._end, _sha256(mime),
+                token_urlsafe(24), token_urlsafe(24), 0, "", received_at or self._now(), set(flags),
+                len(mime), self._end, _sha256(mime), self._now(),
             )  # fmt: skip
             self._end += len(mime)
             self.delivered += 1
@@ -276,7 +279,7 @@ class Store:
             target, original = self.folder(address, to_path), self.message(address, path, uid)
             message = Message(
                 token_urlsafe(24), token_urlsafe(24), 0, "", original.received_at, set(original.flags),
-                original.size, original.offset, original.sha256,
+                original.size, original.offset, original.sha256, self._now(),
             )  # fmt: skip
             self._place(target, message)
             return message
@@ -337,6 +340,7 @@ class Store:
 
     def _log(self, folder: Folder, kind: ChangeKind, message: Message) -> None:
         message.change_key += 1
+        message.modified_at = self._now()
         folder.changes.append(Change(next(self._numbers), kind, message.immutable_id, message.mutable_id))
 
 

@@ -78,6 +78,8 @@ class Entry:
     content_mark: str | None = None
     """Another value as soon as the listing shows other content under the same id (an edit seen by Graph).
     None where an id's content never changes: IMAP and POP3 give an edited message a new id."""
+    modified_at: datetime | None = None
+    """UTC: when the server last changed anything of the message, flags included, where it tells (Graph)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.dataset as pads
 import pytest
 
+from pipelines.ingest.workspace import Workspace
 from tests.ingest.model import ALEX, KIM, ModelMailbox, ModelWorkspace, VirtualClock, configure
 
 
@@ -29,7 +30,7 @@ def workspace(open_model: Callable[..., ModelWorkspace]) -> ModelWorkspace:
     return open_model()
 
 
-def rows(workspace: ModelWorkspace, dataset: str) -> list[dict[str, object]]:
+def rows(workspace: Workspace, dataset: str) -> list[dict[str, object]]:
     """What any reader of ``**/*.parquet`` finds in a dataset."""
     root = Path(workspace.lake.root) / dataset
     if not root.exists():

@@ -1,0 +1,335 @@
+"""One mailbox through several protocols: linked where it is known, kept apart where it differs."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from pipelines.index.status import status
+from pipelines.index.tables import folders, mailboxes, occurrences, raws
+from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
+from pipelines.ingest.passes import ingest_mailbox
+from pipelines.ingest.report import MailboxReport, Outcome
+from pipelines.ingest.stages import Stage, run_stage
+from pipelines.ingest.verify import verify
+from pipelines.sandbox.store import Message
+from pipelines.sources.base import Entry, FetchFailed, ProtocolName
+from tests.ingest.conftest import rows
+from tests.ingest.model import KIM, VirtualClock, configure, mail
+from tests.tenant_model import TenantModel, TenantWorkspace, model_tenant
+
+GRAPH, IMAP, POP3 = ProtocolName.GRAPH, ProtocolName.IMAP, ProtocolName.POP3
+Opener = Callable[..., TenantWorkspace]
+
+
+@pytest.fixture
+def model(tmp_path: Path, clock: VirtualClock) -> Iterator[TenantModel]:
+    tenant = model_tenant(tmp_path / "tenant", clock, KIM)
+    yield tenant
+    tenant.store.close()
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def reopen(tmp_path: Path, model: TenantModel, clock: VirtualClock) -> Iterator[Opener]:
+    opened: list[TenantWorkspace] = []
+
+    def opener() -> TenantWorkspace:
+        opened.append(TenantWorkspace(configure(tmp_path, KIM), model, clock))
+        return opened[-1]
+
+    yield opener
+    for workspace in opened:
+        workspace.close()
+
+
+@pytest.fixture
+def workspace(reopen: Opener) -> TenantWorkspace:
+    return reopen()
+
+
+def ingest(workspace: TenantWorkspace, *, by: ProtocolName = IMAP) -> MailboxReport:
+    """A pass by one protocol, an hour after the last; nothing that was listed may be left undone."""
+    with workspace.index.write() as connection:
+        connection.execute(sa.update(mailboxes).values(phase="graph" if by is GRAPH else "legacy"))
+    mailbox = workspace.config.mailbox(KIM)
+    if by is POP3:
+        mailbox = mailbox.model_copy(update={"legacy": "pop3"})
+    workspace.model.fetched.clear()
+    workspace.clock.sleep(3600)
+    report = ingest_mailbox(workspace, mailbox)
+    workspace.clock.sleep(3600)
+    return report
+
+
+def deliver(workspace: TenantWorkspace, *numbers: int, folder: str = "Inbox") -> list[Message]:
+    moment = workspace.clock.now()
+    return [
+        workspace.model.store.deliver(KIM, folder, mail(each), moment - timedelta(minutes=each))
+        for each in numbers
+    ]
+
+
+def evidence(workspace: TenantWorkspace, protocol: ProtocolName) -> list[str]:
+    """Why each live occurrence of a protocol is taken for its message."""
+    with workspace.index.read() as connection:
+        return sorted(
+            connection.scalars(
+                sa.select(occurrences.c.evidence)
+                .join(folders, folders.c.id == occurrences.c.folder_id)
+                .where(folders.c.protocol == protocol, occurrences.c.removed_at.is_(None))
+            )
+        )
+
+
+def assert_sound(workspace: TenantWorkspace) -> None:
+    for check in (nothing_lost, nothing_twice, bytes_are_kept):
+        result = check(workspace, KIM)
+        assert result.passed, (check.__name__, result.summary)
+
+
+@pytest.mark.parametrize("first", [IMAP, POP3])
+def test_nothing_twice_graph_downloads_nothing_that_the_legacy_protocol_brought(
+    workspace: TenantWorkspace, first: ProtocolName
+) -> None:
+    deliver(workspace, *range(7))
+    ingest(workspace, by=first)
+    report = ingest(workspace, by=GRAPH)
+    assert workspace.model.fetched == []
+    assert (report.rounds[0].listed, report.rounds[0].known) == (7, 7)
+    assert evidence(workspace, GRAPH) == ["listing"] * 7
+    assert len(rows(workspace, "messages")) == 7
+    assert_sound(workspace)
+
+
+def test_nothing_twice_back_on_imap_what_came_by_graph_is_one_message(workspace: TenantWorkspace) -> None:
+    deliver(workspace, 1, 2)
+    ingest(workspace)
+    ingest(workspace, by=GRAPH)
+    deliver(workspace, 3)
+    ingest(workspace, by=GRAPH)
+    assert len(workspace.model.fetched) == 1
+    assert len(rows(workspace, "messages")) == 3
+    ingest(workspace)
+    assert len(rows(workspace, "messages")) == 3
+    assert evidence(workspace, IMAP) == ["bytes", "bytes", "key"]
+    assert_sound(workspace)
+
+
+def test_nothing_lost_an_edit_after_the_last_legacy_pass_is_downloaded_by_graph(
+    workspace: TenantWorkspace,
+) -> None:
+    deliver(workspace, 1, 2, 3)
+    ingest(workspace)
+    # Same length, same headers: only the time of the change tells.
+    workspace.model.store.edit(KIM, "Inbox", 2, mail(2, "The figures are replaced."))
+    ingest(workspace, by=GRAPH)
+    assert len(workspace.model.fetched) == 1
+    texts = {str(row["text"]).strip() for row in rows(workspace, "messages")}
+    assert texts == {"The figures are attached.", "The figures are replaced."}
+    assert_sound(workspace)
+
+
+def test_nothing_lost_an_edit_that_graph_shows_is_a_new_row_and_the_old_one_stays(
+    workspace: TenantWorkspace,
+) -> None:
+    (message,) = deliver(workspace, 1)
+    ingest(workspace, by=GRAPH)
+    workspace.model.store.edit(KIM, "Inbox", message.uid, mail(1, "We have changed our mind."))
+    report = ingest(workspace, by=GRAPH)
+    assert (report.rounds[0].listed, report.rounds[0].stored) == (1, 1)
+    assert len(rows(workspace, "messages")) == 2
+    assert status(workspace.index, [KIM], workspace.clock.now())[0].occurrences == 1
+    assert ingest(workspace, by=GRAPH).rounds[0].listed == 0
+    assert_sound(workspace)
+
+
+def test_a_changed_flag_downloads_nothing(workspace: TenantWorkspace) -> None:
+    (message,) = deliver(workspace, 1)
+    ingest(workspace, by=GRAPH)
+    workspace.model.store.set_flags(KIM, "Inbox", message.uid, frozenset({"seen"}))
+    assert ingest(workspace, by=GRAPH).rounds[0].known == 1
+    assert workspace.model.fetched == []
+
+
+def test_nothing_twice_a_message_that_moves_is_followed_by_its_id(workspace: TenantWorkspace) -> None:
+    (message, _) = deliver(workspace, 1, 2)
+    ingest(workspace, by=GRAPH)
+    workspace.model.store.move(KIM, "Inbox", message.uid, "Projects")
+    ingest(workspace, by=GRAPH)
+    assert workspace.model.fetched == []
+    assert evidence(workspace, GRAPH) == ["bytes", "id"]
+    assert len(rows(workspace, "messages")) == 2
+    assert_sound(workspace)
+
+
+def test_nothing_lost_a_message_edited_while_it_moved_is_downloaded(workspace: TenantWorkspace) -> None:
+    (message,) = deliver(workspace, 1)
+    ingest(workspace, by=GRAPH)
+    moved = workspace.model.store.move(KIM, "Inbox", message.uid, "Projects")
+    workspace.model.store.edit(KIM, "Projects", moved.uid, mail(1, "Moved and changed."))
+    ingest(workspace, by=GRAPH)
+    assert len(rows(workspace, "messages")) == 2
+    assert_sound(workspace)
+
+
+def test_nothing_lost_a_to_b_to_a_is_found_although_delta_never_tells(workspace: TenantWorkspace) -> None:
+    (message, _) = deliver(workspace, 1, 2)
+    ingest(workspace, by=GRAPH)
+    moved = workspace.model.store.move(KIM, "Inbox", message.uid, "Projects")
+    workspace.model.store.move(KIM, "Projects", moved.uid, "Inbox")
+    report = ingest(workspace, by=GRAPH)
+    assert report.rounds[0].notes == ["1 found by the id listing"]
+    assert workspace.model.fetched == []
+    assert evidence(workspace, GRAPH) == ["bytes", "bytes"]
+    assert_sound(workspace)
+
+
+def test_a_removal_that_graph_reports_ends_the_occurrence_and_keeps_the_data(
+    workspace: TenantWorkspace,
+) -> None:
+    (message, _) = deliver(workspace, 1, 2)
+    ingest(workspace, by=GRAPH)
+    workspace.model.store.delete(KIM, "Inbox", message.uid)
+    assert ingest(workspace, by=GRAPH).rounds[0].notes == [], "the delta told it, no listing was needed"
+    assert evidence(workspace, GRAPH) == ["bytes"]
+    assert len(rows(workspace, "messages")) == 2
+    assert_sound(workspace)
+
+
+def test_nothing_twice_after_a_lost_delta_state_everything_is_matched(workspace: TenantWorkspace) -> None:
+    deliver(workspace, *range(6))
+    ingest(workspace, by=GRAPH)
+    workspace.model.delta_lost_before = 10**9
+    report = ingest(workspace, by=GRAPH)
+    assert "listed from the beginning: the sync state is gone" in report.rounds[0].notes
+    assert (report.rounds[0].listed, report.rounds[0].known) == (6, 6)
+    assert workspace.model.fetched == []
+
+
+def weakly_matched(workspace: TenantWorkspace) -> Message:
+    """A message that came by IMAP, and by Graph with another body, once both had been read before."""
+    ingest(workspace)
+    ingest(workspace, by=GRAPH)
+    (message,) = deliver(workspace, 1)
+    workspace.model.forms[GRAPH, message.sha256] = mail(1, "The figures are attached. (converted)")
+    ingest(workspace)
+    ingest(workspace, by=GRAPH)
+    return message
+
+
+def test_a_weak_match_is_one_message_and_both_bytes_are_kept(workspace: TenantWorkspace) -> None:
+    weakly_matched(workspace)
+    assert evidence(workspace, GRAPH) == ["weak"]
+    (row,) = rows(workspace, "messages")
+    assert str(row["text"]).strip() == "The figures are attached."
+    found = rows(workspace, "raw")
+    assert [(each["message_key"] == row["message_key"], each["weak"]) for each in found] == [
+        (True, False),
+        (True, True),
+    ]
+    assert_sound(workspace)
+
+
+def test_never_merged_silently_within_one_protocol_two_contents_are_two_messages(
+    workspace: TenantWorkspace,
+) -> None:
+    message = weakly_matched(workspace)
+    workspace.model.store.deliver(KIM, "Projects", mail(1, "A third form."), message.received_at)
+    ingest(workspace, by=GRAPH)
+    assert len(rows(workspace, "messages")) == 2
+    assert evidence(workspace, GRAPH) == ["bytes", "weak"]
+
+
+def test_never_merged_silently_a_weak_match_needs_exactly_one_on_each_side(
+    workspace: TenantWorkspace,
+) -> None:
+    ingest(workspace)
+    ingest(workspace, by=GRAPH)
+    for body in ("One.", "Two."):
+        workspace.model.store.deliver(KIM, "Inbox", mail(1, body))
+    ingest(workspace)
+    for message in workspace.model.store.listing(KIM, "Inbox"):
+        form = mail(1, f"Another form of {message.uid}.")
+        workspace.model.forms[GRAPH, message.sha256] = form
+    ingest(workspace, by=GRAPH)
+    assert len(rows(workspace, "messages")) == 4
+    assert evidence(workspace, GRAPH) == ["bytes", "bytes"]
+
+
+def test_never_merged_silently_a_draft_is_no_form_of_another(workspace: TenantWorkspace) -> None:
+    ingest(workspace)
+    ingest(workspace, by=GRAPH)
+    (message,) = deliver(workspace, 1, folder="Drafts")
+    ingest(workspace)
+    workspace.model.store.edit(KIM, "Drafts", message.uid, mail(1, "We pay 900 euros."))
+    ingest(workspace, by=GRAPH)
+    assert len(rows(workspace, "messages")) == 2
+
+
+def test_bytes_are_kept_a_weak_match_survives_renormalising(workspace: TenantWorkspace) -> None:
+    weakly_matched(workspace)
+    (report,) = run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes))
+    assert report.messages == 1
+    assert len(rows(workspace, "messages")) == 1
+    assert_sound(workspace)
+    assert verify(workspace, KIM).repaired == []
+
+
+def test_bytes_are_kept_a_weak_match_survives_the_loss_of_the_index(tmp_path: Path, reopen: Opener) -> None:
+    weakly_matched(reopen())
+    for file in tmp_path.glob("mailover.db*"):
+        file.unlink()
+    workspace = reopen()
+    assert verify(workspace, KIM).damage == []
+    assert len(rows(workspace, "messages")) == 1
+    with workspace.index.read() as connection:
+        assert sorted(connection.scalars(sa.select(raws.c.weak))) == [False, True]
+    ingest(workspace, by=GRAPH)
+    assert len(rows(workspace, "messages")) == 1
+    assert workspace.model.fetched == []
+
+
+def test_an_edited_message_that_cannot_be_had_is_quarantined_until_it_can(
+    workspace: TenantWorkspace,
+) -> None:
+    (message,) = deliver(workspace, 1)
+    ingest(workspace, by=GRAPH)
+    workspace.model.store.edit(KIM, "Inbox", message.uid, mail(1, "Not to be converted."))
+    failed = FetchFailed(Entry("any"), "conversion-failed", "Exchange cannot convert it")
+    workspace.model.poison[GRAPH, message.immutable_id] = failed
+    report = ingest(workspace, by=GRAPH)
+    assert report.outcome is Outcome.ATTENTION
+    assert report.rounds[0].server_count == report.rounds[0].lake_count == 1
+    (state,) = status(workspace.index, [KIM], workspace.clock.now())
+    assert (state.occurrences, state.quarantine) == (0, 1)
+    workspace.model.poison.clear()
+    workspace.clock.sleep(86400)
+    ingest(workspace, by=GRAPH)
+    (state,) = status(workspace.index, [KIM], workspace.clock.now())
+    assert (state.messages, state.occurrences, state.quarantine) == (2, 1, 0)
+    assert_sound(workspace)
+
+
+def test_nothing_lost_an_edit_made_while_the_index_was_lost_is_downloaded(
+    tmp_path: Path, reopen: Opener
+) -> None:
+    workspace = reopen()
+    (message, _) = deliver(workspace, 1, 2)
+    ingest(workspace, by=GRAPH)
+    workspace.close()
+    for file in tmp_path.glob("mailover.db*"):
+        file.unlink()
+    workspace = reopen()
+    verify(workspace, KIM)
+    workspace.model.store.edit(KIM, "Inbox", message.uid, mail(1, "Edited while the index was lost."))
+    ingest(workspace, by=GRAPH)
+    assert len(workspace.model.fetched) == 1
+    assert len(rows(workspace, "messages")) == 3
+    assert_sound(workspace)
