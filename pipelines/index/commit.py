@@ -50,8 +50,8 @@ def commit(index: Index, lease: Lease, changes: Changes, now: datetime) -> None:
 def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: datetime) -> None:
     file_ids = insert_files(connection, mailbox_id, changes.files)
     row_ids = insert_messages(connection, mailbox_id, changes.messages, file_ids)
-    named = (*changes.occurrences, *changes.edited, *changes.raws)
-    older = {each.message_key for each in named}
+    older = {each.message_key for each in (*changes.occurrences, *changes.edited)}
+    older |= {each.message_key for each in changes.raws}
     row_ids |= message_rows(connection, mailbox_id, list(older - row_ids.keys()))
     insert_raws(connection, mailbox_id, changes.raws, row_ids, file_ids)
     _insert_occurrences(connection, mailbox_id, changes.occurrences, row_ids, now)

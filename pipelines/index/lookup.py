@@ -186,9 +186,9 @@ def candidates(
                 messages.c.received_by_server,
             ).where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
         ).all()
-        seen = _seen(connection, [row.id for row in rows])
+        shown_as = _shown(connection, [row.id for row in rows])
         for row in rows:
-            shown = seen.get(row.id, [])
+            shown = shown_as.get(row.id, [])
             candidate = Candidate(
                 row.message_key,
                 row.received_at,
@@ -230,22 +230,29 @@ def weak_candidates(
     return found
 
 
-def _seen(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, list[sa.Row[Any]]]:
-    """Occurrences by message row, with the protocol that showed them."""
-    found: dict[int, list[sa.Row[Any]]] = {}
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    protocol: str
+    listed_size: int | None
+    first_seen_at: datetime
+
+
+def _shown(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, list[_Shown]]:
+    """What is kept of the occurrences of messages, by message row."""
+    found: dict[int, list[_Shown]] = {}
     for some in chunks(row_ids):
         rows = connection.execute(
             sa.select(
                 occurrences.c.row_id,
+                folders.c.protocol,
                 occurrences.c.listed_size,
                 occurrences.c.first_seen_at,
-                folders.c.protocol,
             )
             .join(folders, folders.c.id == occurrences.c.folder_id)
             .where(occurrences.c.row_id.in_(some))
         )
-        for row in rows:
-            found.setdefault(row.row_id, []).append(row)
+        for row_id, *kept in rows:
+            found.setdefault(row_id, []).append(_Shown(*kept))
     return found
 
 
@@ -362,7 +369,8 @@ def last_read(connection: sa.Connection, mailbox_id: int) -> datetime | None:
         .subquery()
     )
     oldest = sa.select(sa.func.min(newest.c.began).label("began")).group_by(newest.c.protocol).subquery()
-    return connection.scalar(sa.select(sa.func.max(oldest.c.began)))
+    began: datetime | None = connection.scalar(sa.select(sa.func.max(oldest.c.began)))
+    return began
 
 
 @dataclass(frozen=True, slots=True)
