@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
 
 from pipelines.config import Config, MailboxConfig
 from pipelines.errors import FolderGoneError, UsageError
@@ -294,7 +293,7 @@ class GraphModelSource(ModelSource):
         return (was_here and left) or (not here and since > 0)
 
 
-SOURCES: dict[ProtocolName, type[ModelSource]] = {
+SOURCES: dict[ProtocolName, Callable[[TenantModel, str], Source]] = {
     ProtocolName.IMAP: ImapModelSource,
     ProtocolName.POP3: Pop3ModelSource,
     ProtocolName.GRAPH: GraphModelSource,
@@ -304,16 +303,13 @@ SOURCES: dict[ProtocolName, type[ModelSource]] = {
 class TenantWorkspace(Workspace):
     """The real workspace over the model tenant."""
 
-    protocols: ClassVar[dict[ProtocolName, type[ModelSource]]] = SOURCES
-
     def __init__(self, config: Config, model: TenantModel, clock: VirtualClock) -> None:
         super().__init__(config, clock)
         self.model = model
         self.virtual_clock = clock
 
     def open_source(self, mailbox: MailboxConfig, protocol: ProtocolName) -> Source:
-        source: Source = self.protocols[protocol](self.model, mailbox.address)
-        return source
+        return SOURCES[protocol](self.model, mailbox.address)
 
 
 def model_tenant(directory: Path, clock: VirtualClock, *addresses: str) -> TenantModel:
