@@ -22,6 +22,7 @@ from pipelines.index.tables import (
     quarantine,
     raws,
     rounds,
+    unmatched,
 )
 from pipelines.lake import DataFile
 
@@ -50,7 +51,7 @@ def forget(index: Index, lease: Lease, now: datetime, *, epoch: int, commits: in
         renew(connection, lease, now)
         ours = sa.select(messages.c.id).where(messages.c.mailbox_id == lease.mailbox_id)
         connection.execute(sa.delete(attachments).where(attachments.c.row_id.in_(ours)))
-        for table in (occurrences, raws, quarantine, rounds, messages, data_files):
+        for table in (occurrences, raws, quarantine, unmatched, rounds, messages, data_files):
             connection.execute(sa.delete(table).where(table.c.mailbox_id == lease.mailbox_id))
         connection.execute(
             sa.update(folders).where(folders.c.mailbox_id == lease.mailbox_id).values(cursor=None)

@@ -79,9 +79,19 @@ class Quarantined:
     fallback_sha256: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """An id of the compared protocol for which the lake has no message."""
+
+    listed: Listed
+    header_key: str | None
+    message_id: str | None
+    subject: str
+
+
 @dataclass(slots=True)
 class RoundAccount:
-    """One walk of one folder: every id it listed ends in exactly one of the four counts."""
+    """One walk of one folder: every id it listed ends in exactly one of the counts."""
 
     folder_id: int
     path: str
@@ -91,6 +101,8 @@ class RoundAccount:
     known: int = 0
     quarantined: int = 0
     gone: int = 0
+    unmatched: int = 0
+    """Of a compared protocol only: ids for which the lake has no message; the lake gets none."""
     bytes: int = 0
     server_count: int | None = None
     lake_count: int | None = None
@@ -101,7 +113,8 @@ class RoundAccount:
     @property
     def adds_up(self) -> bool:
         """Whether every listed id has its outcome."""
-        return self.listed == self.stored + self.known + self.quarantined + self.gone
+        settled = self.stored + self.known + self.quarantined + self.gone + self.unmatched
+        return self.listed == settled
 
 
 @dataclass(slots=True)
@@ -123,5 +136,6 @@ class Changes:
     """Native ids by folder that were taken for removed and are listed again."""
     ended: dict[int, set[str]] = field(default_factory=dict)
     """Native ids by folder that the server does not list any more."""
+    unmatched: list[Unmatched] = field(default_factory=list)
     rounds: list[RoundAccount] = field(default_factory=list)
     cursors: dict[int, str] = field(default_factory=dict)

@@ -16,10 +16,11 @@ from pipelines.index.changes import (
     NewRaw,
     Quarantined,
     RoundAccount,
+    Unmatched,
 )
 from pipelines.index.engine import Index
 from pipelines.index.lease import Lease, renew
-from pipelines.index.lookup import chunks, message_rows
+from pipelines.index.lookup import chunks, message_rows, messages_by_header
 from pipelines.index.tables import (
     attachments,
     data_files,
@@ -29,6 +30,7 @@ from pipelines.index.tables import (
     quarantine,
     raws,
     rounds,
+    unmatched,
 )
 from pipelines.lake import DataFile
 
@@ -67,6 +69,8 @@ def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: da
     # After that: an edited message that cannot be had ends its occurrence and is held here instead.
     for failed in changes.quarantined:
         _quarantine(connection, mailbox_id, failed, now)
+    _forget_unmatched(connection, changes)
+    _insert_unmatched(connection, mailbox_id, changes.unmatched, now)
     for account in changes.rounds:
         _record_round(connection, mailbox_id, account)
     for folder_id, cursor in changes.cursors.items():
@@ -255,6 +259,55 @@ def _set_marks(connection: sa.Connection, marks: dict[int, dict[str, str]]) -> N
         )
 
 
+def _forget_unmatched(connection: sa.Connection, changes: Changes) -> None:
+    """Ids that have another outcome now."""
+    stored = [each.listed for each in (*changes.occurrences, *changes.edited)]
+    settled = _by_folder([*stored, *(each.listed for each in changes.quarantined), *changes.gone])
+    for folder_id, native_ids in changes.ended.items():
+        settled.setdefault(folder_id, []).extend(native_ids)
+    for folder_id, ids in settled.items():
+        for some in chunks(ids):
+            connection.execute(
+                sa.delete(unmatched).where(
+                    unmatched.c.folder_id == folder_id, unmatched.c.native_id.in_(some)
+                )
+            )
+
+
+def _insert_unmatched(
+    connection: sa.Connection, mailbox_id: int, new: Iterable[Unmatched], now: datetime
+) -> None:
+    entries = list(new)
+    in_lake = messages_by_header(
+        connection, mailbox_id, [each.header_key for each in entries if each.header_key]
+    )
+    values = [
+        {
+            "mailbox_id": mailbox_id,
+            **listed_columns(each.listed),
+            "content_mark": each.listed.content_mark,
+            "compared_with": in_lake.get(each.header_key or "", 0),
+            "header_key": each.header_key,
+            "message_id": each.message_id,
+            "subject": each.subject,
+            "first_at": now,
+            "last_at": now,
+        }
+        for each in entries
+    ]
+    if not values:
+        return
+    insertion = insert(unmatched)
+    names = ("header_key", "message_id", "subject", "content_mark", "compared_with", "last_at")
+    connection.execute(
+        insertion.on_conflict_do_update(
+            index_elements=["folder_id", "native_id"],
+            set_={name: insertion.excluded[name] for name in names},
+        ),
+        values,
+    )
+
+
 def listed_columns(listed: Listed) -> dict[str, Any]:
     """How a listed id stands in ``occurrences`` and ``quarantine``."""
     return {
@@ -327,6 +380,7 @@ def _record_round(connection: sa.Connection, mailbox_id: int, account: RoundAcco
         "known": account.known,
         "quarantined": account.quarantined,
         "gone": account.gone,
+        "unmatched": account.unmatched,
         "bytes": account.bytes,
         "server_count": account.server_count,
         "lake_count": account.lake_count,

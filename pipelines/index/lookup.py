@@ -16,6 +16,7 @@ from pipelines.index.tables import (
     quarantine,
     raws,
     rounds,
+    unmatched,
 )
 
 Item = TypeVar("Item")
@@ -150,6 +151,41 @@ def quarantined(connection: sa.Connection, folder_id: int, native_ids: Sequence[
     return found
 
 
+def messages_by_header(
+    connection: sa.Connection, mailbox_id: int, header_keys: Sequence[str]
+) -> dict[str, int]:
+    """How many messages the mailbox has of each of these header keys."""
+    found: dict[str, int] = {}
+    for some in chunks(header_keys):
+        rows = connection.execute(
+            sa.select(messages.c.header_key, sa.func.count())
+            .where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
+            .group_by(messages.c.header_key)
+        )
+        found.update((header_key, count) for header_key, count in rows)
+    return found
+
+
+def unmatched_entries(connection: sa.Connection, folder_id: int) -> Sequence[sa.Row[Any]]:
+    """Ids of the folder for which the lake had no message when they were compared."""
+    return connection.execute(
+        sa.select(unmatched).where(unmatched.c.folder_id == folder_id).order_by(unmatched.c.id)
+    ).all()
+
+
+def shown_by_others(connection: sa.Connection, mailbox_id: int, protocol: str) -> bool:
+    """Whether another protocol than this one has shown messages of the mailbox."""
+    return (
+        connection.scalar(
+            sa.select(occurrences.c.id)
+            .join(folders, folders.c.id == occurrences.c.folder_id)
+            .where(occurrences.c.mailbox_id == mailbox_id, folders.c.protocol != protocol)
+            .limit(1)
+        )
+        is not None
+    )
+
+
 def has_messages(connection: sa.Connection, mailbox_id: int) -> bool:
     """Whether the lake holds anything of the mailbox."""
     return (
@@ -167,6 +203,8 @@ class Candidate:
     received_by_server: bool
     seen_at: datetime | None
     """When one of its occurrences was seen for the first time, the latest of them."""
+    shown_before: bool
+    """Whether this protocol has shown it already, in whatever folder."""
     listed_sizes: frozenset[int]
     """As this protocol listed them, in whatever folder."""
 
@@ -194,6 +232,7 @@ def candidates(
                 row.received_at,
                 row.received_by_server,
                 max((each.first_seen_at for each in shown), default=None),
+                any(each.protocol == protocol for each in shown),
                 frozenset(
                     each.listed_size
                     for each in shown
@@ -257,18 +296,19 @@ def _shown(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, list[
 
 
 def live_ids(connection: sa.Connection, folder_id: int) -> set[str]:
-    """Every native id that the folder is believed to hold, quarantine included."""
+    """Every native id that the folder is believed to hold, quarantined and unmatched ones included."""
     live = sa.select(occurrences.c.native_id).where(
         occurrences.c.folder_id == folder_id, occurrences.c.removed_at.is_(None)
     )
     held = sa.select(quarantine.c.native_id).where(
         quarantine.c.folder_id == folder_id, quarantine.c.state == "open"
     )
-    return set(connection.scalars(sa.union(live, held)))
+    other = sa.select(unmatched.c.native_id).where(unmatched.c.folder_id == folder_id)
+    return set(connection.scalars(sa.union(live, held, other)))
 
 
 def live_count(connection: sa.Connection, folder_id: int) -> int:
-    """How many messages the folder is believed to hold, quarantine included.
+    """How many messages the folder is believed to hold, quarantined and unmatched ones included.
 
     No id is in both: one that is quarantined after it was stored has its occurrence ended.
     """
@@ -276,7 +316,8 @@ def live_count(connection: sa.Connection, folder_id: int) -> int:
         occurrences.c.folder_id == folder_id, occurrences.c.removed_at.is_(None)
     )
     held = sa.select(sa.func.count()).where(quarantine.c.folder_id == folder_id, quarantine.c.state == "open")
-    return (connection.scalar(live) or 0) + (connection.scalar(held) or 0)
+    other = sa.select(sa.func.count()).where(unmatched.c.folder_id == folder_id)
+    return sum(connection.scalar(each) or 0 for each in (live, held, other))
 
 
 def due_for_retry(connection: sa.Connection, folder_id: int, now: datetime) -> Sequence[sa.Row[Any]]:

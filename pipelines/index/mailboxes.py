@@ -10,7 +10,7 @@ from sqlalchemy.dialects.sqlite import insert
 from pipelines.index.engine import Index
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks
-from pipelines.index.tables import folders, mailboxes, occurrences, quarantine
+from pipelines.index.tables import folders, mailboxes, occurrences, quarantine, unmatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ def _end_vanished(connection: sa.Connection, vanished: Sequence[int], now: datet
             .where(quarantine.c.folder_id.in_(some), quarantine.c.state == "open")
             .values(state="gone", last_at=now)
         )
+        connection.execute(sa.delete(unmatched).where(unmatched.c.folder_id.in_(some)))
         # A folder of that name that comes back is another folder, or this one with changes missed.
         connection.execute(sa.update(folders).where(folders.c.id.in_(some)).values(cursor=None))
 

@@ -58,6 +58,8 @@ mailboxes = sa.Table(
     _id(),
     sa.Column("address", sa.String(320), nullable=False, unique=True),
     sa.Column("phase", sa.String(16), nullable=False),
+    sa.Column("phase_at", Instant),
+    sa.Column("failed_passes", sa.Integer, nullable=False, default=0),
     sa.Column("commits", sa.Integer, nullable=False, default=0),
     sa.Column("lease_epoch", sa.Integer, nullable=False, default=0),
     sa.Column("lease_holder", sa.JSON),
@@ -208,9 +210,99 @@ rounds = sa.Table(
     sa.Column("known", sa.Integer, nullable=False),
     sa.Column("quarantined", sa.Integer, nullable=False),
     sa.Column("gone", sa.Integer, nullable=False),
+    sa.Column("unmatched", sa.Integer, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("server_count", sa.Integer),
     sa.Column("lake_count", sa.Integer),
     sa.Column("note", sa.Text),
     sa.Index(None, "mailbox_id", "started_at"),
+)
+
+unmatched = sa.Table(
+    "unmatched",
+    metadata,
+    _id(),
+    _mailbox(),
+    sa.Column("folder_id", sa.ForeignKey("folders.id"), nullable=False),
+    sa.Column("native_id", sa.String(512), nullable=False),
+    sa.Column("header_key", sa.String(40)),
+    sa.Column("message_id", sa.Text),
+    sa.Column("subject", sa.Text),
+    sa.Column("listed_size", sa.BigInteger),
+    sa.Column("received_at", Instant),
+    sa.Column("flags", sa.Text, nullable=False),
+    sa.Column("content_mark", sa.String(64)),
+    sa.Column("compared_with", sa.Integer, nullable=False),
+    sa.Column("first_at", Instant, nullable=False),
+    sa.Column("last_at", Instant, nullable=False),
+    sa.UniqueConstraint("folder_id", "native_id"),
+    sa.Index(None, "mailbox_id", "header_key"),
+)
+
+journal = sa.Table(
+    "journal",
+    metadata,
+    _id(),
+    _mailbox(),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("phase_from", sa.String(16), nullable=False),
+    sa.Column("phase_to", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("grade", sa.String(16)),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Index(None, "mailbox_id", "at"),
+)
+
+parities = sa.Table(
+    "parities",
+    metadata,
+    _id(),
+    _mailbox(),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("legacy", sa.String(16), nullable=False),
+    sa.Column("grade", sa.String(16), nullable=False),
+    sa.Column("counts", sa.JSON, nullable=False),
+    sa.Index(None, "mailbox_id", "at"),
+)
+
+differences = sa.Table(
+    "differences",
+    metadata,
+    _id(),
+    sa.Column("parity_id", sa.ForeignKey("parities.id"), nullable=False, index=True),
+    sa.Column("item", sa.String(40), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("legacy_id", sa.String(512)),
+    sa.Column("graph_id", sa.String(512)),
+    sa.Column("message_id", sa.Text),
+    sa.Column("subject", sa.Text),
+    sa.Column("message_key", sa.String(40)),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+)
+
+acceptances = sa.Table(
+    "acceptances",
+    metadata,
+    _id(),
+    _mailbox(),
+    sa.Column("item", sa.String(40), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.UniqueConstraint("mailbox_id", "item"),
+)
+
+holds = sa.Table(
+    "holds",
+    metadata,
+    _id(),
+    sa.Column("wave", sa.Text),
+    sa.Column("mailbox_id", sa.ForeignKey("mailboxes.id"), unique=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.UniqueConstraint("wave"),
 )

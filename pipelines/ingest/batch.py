@@ -19,6 +19,7 @@ from pipelines.index.changes import (
     NewRaw,
     Quarantined,
     RoundAccount,
+    Unmatched,
 )
 from pipelines.index.commit import commit
 from pipelines.index.engine import Index
@@ -48,6 +49,8 @@ class _Read:
     """Whether its id stood for other content before."""
     own_content: bool
     """Whether it may not pass for another protocol's form of a message: a draft changes as it is written."""
+    compared: bool
+    """Whether it came to be compared only, and brings no message into the lake."""
 
 
 @dataclass(slots=True)
@@ -103,11 +106,13 @@ class Batch:
         *,
         edited: bool = False,
         own_content: bool = False,
+        compared: bool = False,
     ) -> None:
         """A message came; written at once if the batch is full with it.
 
         ``edited``: its id stood for other content before. ``own_content``: it is itself only,
-        never a weak match of another protocol's message.
+        never a weak match of another protocol's message. ``compared``: unless the lake has its
+        message, its id counts as unmatched and the lake gets nothing.
         """
         entry, now = fetched.entry, self._clock.now()
         try:
@@ -120,7 +125,18 @@ class Batch:
         received_at = entry.received_at or record.sent_at or now
         self._touch(account)
         self._read.append(
-            _Read(account, protocol, entry, fetched.mime, record, received_at, now, edited, own_content)
+            _Read(
+                account,
+                protocol,
+                entry,
+                fetched.mime,
+                record,
+                received_at,
+                now,
+                edited,
+                own_content,
+                compared,
+            )
         )
         self._pending[account.folder_id, entry.native_id] = entry.content_mark
         self._bytes += len(fetched.mime)
@@ -228,6 +244,9 @@ class Batch:
             digest, own_key = read.record.raw_sha256, read.record.message_key
             # Bytes known under the key of an older normaliser stay with that message.
             key = raws.get(digest) or weak.get(own_key, own_key)
+            if read.compared and key not in keys:
+                self._leave_unmatched(read)
+                continue
             if digest in raws:
                 evidence = Evidence.BYTES
             elif key != own_key:
@@ -246,6 +265,17 @@ class Batch:
             changed.append(NewOccurrence(_listed(read.account, read.entry), key, digest, evidence))
         self._publish_raws(new_raws)
         self._publish_messages(list(new_messages.values()))
+
+    def _leave_unmatched(self, read: _Read) -> None:
+        """It came to be compared, and the lake has no message for it."""
+        read.account.stored -= 1
+        read.account.unmatched += 1
+        listed, record = _listed(read.account, read.entry), read.record
+        self._changes.unmatched.append(
+            Unmatched(listed, record.header_key, record.message_id, record.subject)
+        )
+        if read.edited:
+            self.end(read.account, {read.entry.native_id})
 
     def _weak(self, connection: sa.Connection, known: set[str]) -> dict[str, str]:
         """The lake's messages, by the key of what came, of which it is another protocol's form.

@@ -22,12 +22,15 @@ def recognise(
     entries: Sequence[Entry],
     taken: set[str],
     last_read: datetime | None,
+    *,
+    new_here: bool,
 ) -> dict[str, str]:
     """Message keys by native id, for the entries that stand for a message of the lake.
 
     ``taken``: message keys this folder has been given already; extended by what is found.
     ``last_read``: when the newest complete pass over the mailbox began: what was changed
-    later may have been edited, and only its bytes can tell.
+    later may have been edited, and only its bytes can tell. ``new_here``: only messages
+    count that this protocol never showed, since an edit gives a message a new id there.
     """
     header_keys = [each.identity.header_key if each.identity else None for each in entries]
     seen = Counter(header_keys)
@@ -39,7 +42,7 @@ def recognise(
         some = known.get(header_key, []) if header_key else []
         if len(some) != 1 or some[0].message_key in taken or _changed_since(entry, some[0], last_read):
             continue
-        if _agrees(entry, some[0]):
+        if not (new_here and some[0].shown_before) and _agrees(entry, some[0]):
             taken.add(some[0].message_key)
             found[entry.native_id] = some[0].message_key
     return found

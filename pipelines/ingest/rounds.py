@@ -3,6 +3,9 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
 
 from pipelines.clock import Clock
 from pipelines.errors import RoundOpenError
@@ -16,12 +19,14 @@ from pipelines.index.lookup import (
     last_read,
     live_count,
     live_ids,
+    messages_by_header,
     quarantined,
+    unmatched_entries,
 )
 from pipelines.index.mailboxes import FolderRow
 from pipelines.ingest.batch import Batch
 from pipelines.ingest.matching import has_moved, is_edited, recognise
-from pipelines.sources.base import Entry, Fetched, Folder, Reset, Role, Source
+from pipelines.sources.base import Entry, Fetched, Folder, Identity, Reset, Role, Source
 
 RECOGNISE_FROM = 200
 """So many new ids at once look like a move; fewer are fetched, and their bytes decide."""
@@ -41,11 +46,19 @@ class Round:
         index: Index,
         clock: Clock,
         progress: Progress,
+        *,
+        compared: bool = False,
+        shown_by_others: bool = False,
     ) -> None:
+        """``compared``: the folder is matched with the lake and brings nothing into it.
+
+        ``shown_by_others``: another protocol has read the mailbox, so what is new here may be known.
+        """
         self.account = RoundAccount(row.folder_id, folder.path, clock.now())
         self._source, self._folder, self._batch = source, folder, batch
         self._index, self._clock = index, clock
         self._progress = progress
+        self._compared, self._shown_by_others = compared, shown_by_others
         self._cursor = row.cursor
         self._taken: set[str] = set()
 
@@ -68,6 +81,7 @@ class Round:
             self._batch.move_cursor(self.account, step.cursor)
             self._progress(self.account)
         self._retry_quarantined()
+        self._settle_unmatched()
 
     def reconcile(self) -> None:
         """Compare with the server's own count, explain any difference, close the round.
@@ -89,7 +103,8 @@ class Round:
             raise RoundOpenError(
                 f"{self._folder.path}: {self.account.listed} ids listed, "
                 f"{self.account.stored} stored + {self.account.known} known + "
-                f"{self.account.quarantined} quarantined + {self.account.gone} gone; the round stays open",
+                f"{self.account.quarantined} quarantined + {self.account.gone} gone + "
+                f"{self.account.unmatched} unmatched; the round stays open",
                 remedy="run it again; if it stays so, report it with this line",
             )
         self.account.closed_at = self._clock.now()
@@ -129,6 +144,30 @@ class Round:
         self._batch.expect(self.account, len(entries))
         self._fetch(entries, edited=stored.keys())
 
+    def _settle_unmatched(self) -> None:
+        """Match again what had no message in the lake; where the protocol feeds the lake now, fetch it."""
+        with self._index.read() as connection:
+            rows = [
+                each
+                for each in unmatched_entries(connection, self.account.folder_id)
+                if not self._batch.pending(self.account, each.native_id)
+            ]
+            in_lake = messages_by_header(
+                connection,
+                self._batch.lease.mailbox_id,
+                [each.header_key for each in rows if each.header_key],
+            )
+        if not rows:
+            return
+        left = self._recognise([_unmatched_entry(each) for each in rows], new_here=False)
+        self._batch.expect(self.account, len(rows) - len(left))
+        if self._compared:
+            # A body that was compared with as many as there are now would not match again.
+            same = {each.native_id for each in rows if in_lake.get(each.header_key, 0) == each.compared_with}
+            left = [each for each in left if each.native_id not in same]
+        self._batch.expect(self.account, len(left))
+        self._fetch(left, edited=())
+
     def _account_for(self, listed: Iterable[Entry], *, recognise_all: bool) -> None:
         """Give each listed id its one outcome."""
         entries = {each.native_id: each for each in listed}
@@ -148,8 +187,10 @@ class Round:
         new = [each for each in entries.values() if each.native_id not in known.keys() | pending | held]
         if new and self._source.ids_follow_moves:
             new = self._follow(new)
-        if new and (recognise_all or len(new) >= RECOGNISE_FROM) and self._folder.role is not Role.DRAFTS:
-            new = self._recognise(new)
+        if new:
+            in_bulk = recognise_all or len(new) >= RECOGNISE_FROM
+            if in_bulk or self._shown_by_others:
+                new = self._recognise(list(self._source.identify(self._folder, new)), new_here=not in_bulk)
         self._fetch([*new, *(entries[each] for each in edited)], edited=edited)
 
     def _know(self, entries: dict[str, Entry], stored: dict[str, Known], pending: set[str]) -> None:
@@ -177,22 +218,27 @@ class Round:
                 left.append(entry)
         return left
 
-    def _recognise(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Link what the lake already has; the rest is still to be fetched."""
-        identified = list(self._source.identify(self._folder, entries))
+    def _recognise(self, entries: Sequence[Entry], *, new_here: bool) -> list[Entry]:
+        """Link what the lake already has; the rest is still to be fetched.
+
+        An edit leaves a draft's headers as they are: drafts are known by their bytes only.
+        """
+        if self._folder.role is Role.DRAFTS:
+            return list(entries)
         with self._index.read() as connection:
             found = recognise(
                 connection,
                 self._batch.lease.mailbox_id,
                 self._source.protocol,
-                identified,
+                entries,
                 self._taken,
                 self._last_read,
+                new_here=new_here,
             )
-        for entry in identified:
+        for entry in entries:
             if entry.native_id in found:
                 self._batch.link(self.account, entry, found[entry.native_id])
-        return [entry for entry in identified if entry.native_id not in found]
+        return [entry for entry in entries if entry.native_id not in found]
 
     @cached_property
     def _last_read(self) -> datetime | None:
@@ -222,6 +268,7 @@ class Round:
                     outcome,
                     edited=was_known,
                     own_content=self._folder.role is Role.DRAFTS or self._changed(outcome.entry),
+                    compared=self._compared,
                 )
             else:
                 self._batch.fail(self.account, outcome, edited=was_known)
@@ -231,3 +278,14 @@ class Round:
                 f"{self._folder.path}: {len(waiting)} messages were asked for and not answered; "
                 "the cursor stays before them"
             )
+
+
+def _unmatched_entry(row: sa.Row[Any]) -> Entry:
+    return Entry(
+        row.native_id,
+        row.listed_size,
+        row.received_at,
+        tuple(row.flags.split()),
+        Identity(row.message_id, None, None, row.subject or "", row.header_key),
+        row.content_mark,
+    )
