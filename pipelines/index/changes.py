@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from pipelines.lake import DataFile, MessageRow
+from pipelines.mime.record import Identity
 
 
 class Evidence(StrEnum):
@@ -77,6 +78,8 @@ class Quarantined:
     reason: str
     detail: str
     fallback_sha256: str | None = None
+    identity: Identity | None = None
+    """As the listing told it, where it did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from pipelines.index.tables import (
     unmatched,
 )
 from pipelines.lake import DataFile
+from pipelines.mime.record import Identity
 
 _FIRST_RETRY = timedelta(minutes=5)
 _LAST_RETRY = timedelta(days=1)
@@ -308,6 +309,17 @@ def _insert_unmatched(
     )
 
 
+def identity_columns(identity: Identity | None) -> dict[str, Any]:
+    """What a listing told of a message that could not be had; nothing where it told nothing."""
+    if identity is None:
+        return {}
+    return {
+        "header_key": identity.header_key,
+        "message_id": identity.message_id,
+        "subject": identity.subject,
+    }
+
+
 def listed_columns(listed: Listed) -> dict[str, Any]:
     """How a listed id stands in ``occurrences`` and ``quarantine``."""
     return {
@@ -352,6 +364,7 @@ def _quarantine(connection: sa.Connection, mailbox_id: int, failed: Quarantined,
         "state": "open",
         "attempts": attempts,
         "fallback_sha256": failed.fallback_sha256,
+        **identity_columns(failed.identity),
         "last_at": now,
         "next_at": now + min(_FIRST_RETRY * 2 ** min(attempts - 1, 10), _LAST_RETRY),
     }

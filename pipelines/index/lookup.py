@@ -244,9 +244,16 @@ def candidates(
 
 
 def weak_candidates(
-    connection: sa.Connection, mailbox_id: int, protocol: str, header_keys: Sequence[str]
+    connection: sa.Connection,
+    mailbox_id: int,
+    protocol: str,
+    header_keys: Sequence[str],
+    besides: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Message keys by header key, where the mailbox has one message of it that ``protocol`` never showed."""
+    """Message keys by header key, where the mailbox has one message of it that ``protocol`` never showed.
+
+    ``besides``: native ids under which it may have shown it.
+    """
     found: dict[str, str] = {}
     for some in chunks(header_keys):
         alone = (
@@ -258,7 +265,11 @@ def weak_candidates(
         shown = (
             sa.select(occurrences.c.id)
             .join(folders, folders.c.id == occurrences.c.folder_id)
-            .where(occurrences.c.row_id == messages.c.id, folders.c.protocol == protocol)
+            .where(
+                occurrences.c.row_id == messages.c.id,
+                folders.c.protocol == protocol,
+                occurrences.c.native_id.not_in(besides),
+            )
         )
         rows = connection.execute(
             sa.select(messages.c.header_key, messages.c.message_key).where(

@@ -85,9 +85,9 @@ def _end_vanished(connection: sa.Connection, vanished: Sequence[int], now: datet
 def record_pass(index: Index, lease: Lease, error: str | None, now: datetime) -> None:
     """Note how the mailbox's pass ended: with nothing left undone, or with ``error``."""
     outcome: dict[str, object] = (
-        {"last_pass_at": now, "last_error": None}
+        {"last_pass_at": now, "last_error": None, "failed_passes": 0}
         if error is None
-        else {"last_error": error, "last_error_at": now}
+        else {"last_error": error, "last_error_at": now, "failed_passes": mailboxes.c.failed_passes + 1}
     )
     with index.write() as connection:
         renew(connection, lease, now)

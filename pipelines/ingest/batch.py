@@ -193,7 +193,9 @@ class Batch:
         if failed.fallback is not None:
             digest = hashlib.sha256(failed.fallback).hexdigest()
             self._lake.keep_fallback(self.lease.address, digest, failed.fallback)
-        self._changes.quarantined.append(Quarantined(listed, failed.reason, failed.detail, digest))
+        self._changes.quarantined.append(
+            Quarantined(listed, failed.reason, failed.detail, digest, failed.entry.identity)
+        )
 
     def end(self, account: RoundAccount, native_ids: set[str]) -> None:
         """Ids that the server does not list any more."""
@@ -297,7 +299,9 @@ class Batch:
                 for header_key, keys in came.items()
                 if len(keys) == 1 and not keys & known and header_key not in apart
             ]
-            candidates = weak_candidates(connection, self.lease.mailbox_id, protocol, single)
+            # A body that was fetched to check its own match stands in the way of no other.
+            itself = [read.entry.native_id for read in self._read if read.edited and read.compared]
+            candidates = weak_candidates(connection, self.lease.mailbox_id, protocol, single, itself)
             found.update(
                 (came[header_key].pop(), key) for header_key, key in candidates.items() if key not in linked
             )

@@ -6,10 +6,12 @@ cannot be accounted for stops ingestion before anything is touched.
 """
 
 import re
+from datetime import datetime
 
 from pipelines.errors import LakeMismatchError
 from pipelines.index.engine import Index
 from pipelines.index.files import forget_retired
+from pipelines.index.journal import Transition, history, restore
 from pipelines.index.lease import Lease
 from pipelines.index.lookup import file_paths, retired_paths
 from pipelines.lake import Dataset, Lake, partition
@@ -63,11 +65,26 @@ def sweep_retired(lake: Lake, index: Index, lease: Lease) -> int:
 
 
 def record_claim(lake: Lake, index: Index, lease: Lease) -> None:
-    """Leave word in the lake of how far the index had come, so that an older copy of it is recognised."""
+    """Leave word in the lake of how far the index had come, and of the mailbox's phases.
+
+    An older copy of the index is recognised by it, and a lost one gets its journal back.
+    """
     lake.write_control(
         _control_name(lease),
-        {"index_id": index.index_id, "epoch": lease.epoch, "commits": lease.commits},
+        {
+            "index_id": index.index_id,
+            "epoch": lease.epoch,
+            "commits": lease.commits,
+            "journal": [each.to_json() for each in history(index, lease.mailbox_id)],
+        },
     )
+
+
+def restore_journal(lake: Lake, index: Index, lease: Lease, now: datetime) -> None:
+    """Take over the phases that the lake knows and the index does not."""
+    control = lake.read_control(_control_name(lease))
+    if control:
+        restore(index, lease, [Transition.from_json(each) for each in control.get("journal", ())], now)
 
 
 def last_numbers(lake: Lake, index: Index, lease: Lease) -> tuple[int, int]:

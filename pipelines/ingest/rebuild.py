@@ -7,7 +7,7 @@ from pipelines.index.adopt import FoundRaw, adopt_messages, adopt_raws, forget
 from pipelines.index.changes import NewMessage, NewRaw
 from pipelines.index.lease import Lease
 from pipelines.index.lookup import keys_of_bytes, known_raws, message_rows
-from pipelines.ingest.ownership import last_numbers, record_claim
+from pipelines.ingest.ownership import last_numbers, record_claim, restore_journal
 from pipelines.ingest.renormalise import by_year, circumstances_of, publish, rows_of
 from pipelines.ingest.workspace import Workspace
 from pipelines.lake import DataFile, Dataset, MessageRow
@@ -31,6 +31,7 @@ def rebuild(
     """
     epoch, commits = last_numbers(workspace.lake, workspace.index, lease)
     forget(workspace.index, lease, workspace.clock.now(), epoch=epoch, commits=commits)
+    restore_journal(workspace.lake, workspace.index, lease, workspace.clock.now())
     messages = 0
     for path in sorted(workspace.lake.files(Dataset.MESSAGES, lease.address)):
         progress(path)

@@ -19,6 +19,12 @@ def upgrade() -> None:
     with op.batch_alter_table("rounds") as rounds:
         rounds.add_column(sa.Column("unmatched", sa.Integer(), nullable=False, server_default="0"))
         rounds.alter_column("unmatched", server_default=None)
+    for column in (
+        sa.Column("header_key", sa.String(length=40), nullable=True),
+        sa.Column("message_id", sa.Text(), nullable=True),
+        sa.Column("subject", sa.Text(), nullable=True),
+    ):
+        op.add_column("quarantine", column)
     _create_unmatched()
     _create_journal()
     _create_parity()
