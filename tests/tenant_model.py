@@ -46,9 +46,15 @@ class TenantModel:
     """Failures by protocol and immutable id, for as long as they stand here."""
     forms: dict[tuple[ProtocolName, str], bytes] = field(default_factory=dict)
     """Bytes that a protocol makes of a message where not the usual, by SHA-256 of the store's."""
+    late: dict[ProtocolName, timedelta] = field(default_factory=dict)
+    """By how much a protocol's time of receipt differs from the store's."""
     delta_lost_before: int = 0
     """Delta states older than this change are forgotten: they answer with a reset."""
     page_size: int = 3
+
+    def received_at(self, protocol: ProtocolName, message: tenant.Message) -> datetime:
+        """The time of receipt as the protocol tells it: in whole seconds."""
+        return message.received_at.replace(microsecond=0) + self.late.get(protocol, timedelta())
 
     def form(self, protocol: ProtocolName, message: tenant.Message) -> bytes:
         """The message as the protocol delivers it."""
@@ -153,7 +159,7 @@ class ImapModelSource(ModelSource):
         return Entry(
             self._native_id(folder, message),
             message.size,
-            message.received_at.replace(microsecond=0),
+            self._model.received_at(self.protocol, message),
             tuple(sorted(message.flags)),
         )
 
@@ -247,7 +253,7 @@ class GraphModelSource(ModelSource):
         entry = Entry(
             message.immutable_id,
             None,
-            message.received_at.replace(microsecond=0),
+            self._model.received_at(self.protocol, message),
             tuple(sorted(message.flags)),
             modified_at=message.modified_at,
         )

@@ -6,6 +6,7 @@ from pipelines.config.credentials import (
     CertificateFile,
     SecretCredential,
 )
+from pipelines.config.cutover import CutoverSettings
 from pipelines.config.folders import FolderRules
 from pipelines.config.loading import load_config
 from pipelines.config.models import Config, Endpoints, IngestSettings, MailboxConfig, Storage, Tenant
@@ -16,6 +17,7 @@ __all__ = [
     "CertificateCredential",
     "CertificateFile",
     "Config",
+    "CutoverSettings",
     "Endpoints",
     "FolderRules",
     "IngestSettings",

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, PrivateAttr
 
 from pipelines.config.base import Section
 from pipelines.config.credentials import Credential
+from pipelines.config.cutover import CutoverSettings
 from pipelines.config.folders import FolderRules
 from pipelines.config.places import CaFile, IndexUrl, Lake
 from pipelines.config.values import (
@@ -94,6 +95,7 @@ class Config(Section):
     storage: Storage
     mailboxes: Annotated[tuple[MailboxConfig, ...], AfterValidator(_at_least_one)]
     ingest: IngestSettings = IngestSettings()
+    cutover: CutoverSettings = CutoverSettings()
     _path: Path | None = PrivateAttr(default=None)
     _by_address: dict[str, MailboxConfig] = PrivateAttr(default_factory=dict)
 

@@ -34,6 +34,15 @@ storage:
 #   batch_bytes: 32 MiB                             # held in memory before a batch is written
 #   concurrency: 4                                  # mailboxes read at the same time
 
+# cutover:
+#   compare: listing                                # listing | sample 5% | full
+#   waves: [pilot, everyone]                        # move by themselves, in this order
+#   clean_parities: 3                               # in a row, before a mailbox moves by itself
+#   at_once: 20                                     # mailboxes moved in one go
+#   hours: "20:00-06:00"                            # when they may move, in UTC
+#   trailing_days: 14                               # the legacy view is still compared so long
+#   rollback_after: 8                               # failed passes in a row, then back by itself
+
 mailboxes:
   - address: kim.akers@contoso.com
     legacy: imap                                    # imap | pop3; leave it out to start on Graph

@@ -166,6 +166,18 @@ def messages_by_header(
     return found
 
 
+def linked_by_listing(connection: sa.Connection, folder_id: int) -> Sequence[sa.Row[Any]]:
+    """Live ids of the folder whose message was told from a listing; none of their bytes are known."""
+    return connection.execute(
+        sa.select(occurrences).where(
+            occurrences.c.folder_id == folder_id,
+            occurrences.c.removed_at.is_(None),
+            occurrences.c.evidence.in_(("listing", "id")),
+            occurrences.c.raw_sha256.is_(None),
+        )
+    ).all()
+
+
 def unmatched_entries(connection: sa.Connection, folder_id: int) -> Sequence[sa.Row[Any]]:
     """Ids of the folder for which the lake had no message when they were compared."""
     return connection.execute(

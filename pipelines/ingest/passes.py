@@ -9,7 +9,7 @@ from pipelines.config import MailboxConfig
 from pipelines.errors import FolderGoneError, LeaseHeldError, LeaseLostError, MailoverError
 from pipelines.index.changes import RoundAccount
 from pipelines.index.lease import Lease, hold
-from pipelines.index.lookup import has_messages
+from pipelines.index.lookup import has_messages, shown_by_others
 from pipelines.index.mailboxes import FolderRow, phase_of, record_folders, record_pass
 from pipelines.ingest.batch import Batch
 from pipelines.ingest.ownership import claim, record_claim
@@ -30,9 +30,9 @@ def ingest_mailbox(
     workspace: Workspace, mailbox: MailboxConfig, progress: Progress = no_progress
 ) -> MailboxReport:
     """One pass over a mailbox, through the protocol its phase says. Failures are in the report."""
-    report = MailboxReport(mailbox.address, _feeding_protocol(workspace, mailbox))
+    report = MailboxReport(mailbox.address, feeding_protocol(workspace, mailbox))
     with contained(workspace, report), hold(workspace.index, mailbox.address, workspace.clock) as lease:
-        _Pass(workspace, mailbox, lease, report, progress).run()
+        MailboxPass(workspace, mailbox, lease, report, progress).feed()
     return report
 
 
@@ -60,72 +60,103 @@ def as_mailover_error(error: Exception) -> MailoverError:
     )
 
 
-def _feeding_protocol(workspace: Workspace, mailbox: MailboxConfig) -> ProtocolName:
+def feeding_protocol(workspace: Workspace, mailbox: MailboxConfig) -> ProtocolName:
+    """The protocol through which mail comes in, as the mailbox's phase says."""
     if phase_of(workspace.index, mailbox.address) == "graph" or mailbox.legacy is None:
         return ProtocolName.GRAPH
     return ProtocolName(mailbox.legacy)
 
 
-class _Pass:
+class MailboxPass:
+    """A mailbox read under its lease: fed by one protocol, and compared with another if wanted."""
+
     def __init__(
         self,
         workspace: Workspace,
         mailbox: MailboxConfig,
         lease: Lease,
         report: MailboxReport,
-        progress: Progress,
+        progress: Progress = no_progress,
     ) -> None:
+        """What happens is noted in ``report``. Raises ``LakeMismatchError`` where the lake is another's."""
         self._workspace, self._mailbox, self._lease = workspace, mailbox, lease
-        self._report, self._progress = report, progress
+        self.report, self._progress = report, progress
+        claim(workspace.lake, workspace.index, lease)
         self._batch = Batch(
             workspace.lake, workspace.index, lease, workspace.clock, workspace.config.ingest.batch_bytes
         )
 
-    def run(self) -> None:
-        claim(self._workspace.lake, self._workspace.index, self._lease)
+    def feed(self) -> None:
+        """Bring what the report's protocol shows into the lake, and note how the pass ended."""
+        report = self.report
         try:
-            with closing(
-                self._workspace.open_source(self._mailbox, ProtocolName(self._report.protocol))
-            ) as source:
-                self._rounds(source)
+            report.rounds = self._read(ProtocolName(report.protocol), report.folder_errors)
         except LeaseLostError:
             raise
         except Exception as error:
             self._record(as_mailover_error(error).message)
             raise
-        errors = self._report.folder_errors
+        errors = report.folder_errors
         self._record("; ".join(f"{path}: {error.message}" for path, error in errors.items()) or None)
-        if errors or self._report.total("quarantined"):
-            self._report.outcome = Outcome.ATTENTION
+        if errors or report.total("quarantined"):
+            report.outcome = Outcome.ATTENTION
 
-    def _rounds(self, source: Source) -> None:
+    def compare(self, protocol: ProtocolName, share: float) -> None:
+        """Match what ``protocol`` shows with the lake, which gets no message by it.
+
+        ``share``: the part of what was matched by its listing alone that is fetched to
+        compare bodies too. Raises what reading the mailbox raises; errors of single folders
+        are in the report.
+        """
+        report = self.report
+        report.compared = self._read(protocol, report.compare_errors, compared=True, share=share)
+        self._count()
+
+    def _read(
+        self,
+        protocol: ProtocolName,
+        errors: dict[str, MailoverError],
+        *,
+        compared: bool = False,
+        share: float = 0.0,
+    ) -> list[RoundAccount]:
         index, clock = self._workspace.index, self._workspace.clock
-        with index.read() as connection:
-            had_messages = has_messages(connection, self._lease.mailbox_id)
-        rounds = [
-            Round(
-                source,
-                folder,
-                row,
-                self._batch,
-                index,
-                clock,
-                lambda account: self._progress(self._mailbox.address, account),
-            )
-            for folder, row in self._selected(source)
-        ]
-        self._report.rounds = [each.account for each in rounds]
-        walked = [
-            each
-            for each in rounds
-            if self._contained(each, lambda one: one.walk(recognise_fresh=had_messages))
-        ]
-        self._batch.flush()
-        for each in walked:
-            self._contained(each, Round.reconcile)
-        self._batch.flush()
+        with closing(self._workspace.open_source(self._mailbox, protocol)) as source:
+            with index.read() as connection:
+                had_messages = has_messages(connection, self._lease.mailbox_id)
+                by_others = shown_by_others(connection, self._lease.mailbox_id, protocol)
+            rounds = [
+                Round(
+                    source,
+                    folder,
+                    row,
+                    self._batch,
+                    index,
+                    clock,
+                    lambda account: self._progress(self._mailbox.address, account),
+                    compared=compared,
+                    shown_by_others=by_others,
+                )
+                for folder, row in self._selected(source)
+            ]
+            walked = [
+                each
+                for each in rounds
+                if self._contained(each, lambda one: one.walk(recognise_fresh=had_messages), errors)
+            ]
+            self._batch.flush()
+            for each in walked:
+                self._contained(each, lambda one: self._close(one, share), errors)
+            self._batch.flush()
+        return [each.account for each in rounds]
 
-    def _contained(self, one: Round, step: Callable[[Round], None]) -> bool:
+    @staticmethod
+    def _close(one: Round, share: float) -> None:
+        if share:
+            one.check_bodies(share)
+        one.reconcile()
+
+    def _contained(self, one: Round, step: Callable[[Round], None], errors: dict[str, MailoverError]) -> bool:
         """Whether the step went well; one folder must not stop its mailbox."""
         try:
             step(one)
@@ -135,7 +166,7 @@ class _Pass:
         except Exception as error:
             if self._batch.broken:
                 raise
-            self._report.folder_errors[one.account.path] = as_mailover_error(error)
+            errors[one.account.path] = as_mailover_error(error)
             return False
         return True
 
@@ -164,8 +195,11 @@ class _Pass:
         return [(folder, rows[folder.native]) for folder in listed if folder.native in chosen]
 
     def _record(self, error: str | None) -> None:
-        totals, report = self._batch.totals, self._report
-        report.messages, report.raws, report.files = totals.messages, totals.raws, totals.files
-        report.lake_bytes, report.downloads = totals.bytes, totals.downloads
+        self._count()
         record_pass(self._workspace.index, self._lease, error, self._workspace.clock.now())
         record_claim(self._workspace.lake, self._workspace.index, self._lease)
+
+    def _count(self) -> None:
+        totals, report = self._batch.totals, self.report
+        report.messages, report.raws, report.files = totals.messages, totals.raws, totals.files
+        report.lake_bytes, report.downloads = totals.bytes, totals.downloads

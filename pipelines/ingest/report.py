@@ -6,6 +6,7 @@ from typing import Any
 
 from pipelines.errors import MailoverError
 from pipelines.index.changes import RoundAccount
+from pipelines.index.parity import Parity
 
 
 class Outcome(StrEnum):
@@ -29,6 +30,11 @@ class MailboxReport:
     rounds: list[RoundAccount] = field(default_factory=list)
     folder_errors: dict[str, MailoverError] = field(default_factory=dict)
     error: MailoverError | None = None
+    compared: list[RoundAccount] = field(default_factory=list)
+    """Rounds of the protocol that was compared with the lake."""
+    compare_errors: dict[str, MailoverError] = field(default_factory=dict)
+    """By folder; under an empty path what stopped the whole comparison."""
+    parity: Parity | None = None
     messages: int = 0
     raws: int = 0
     files: int = 0
@@ -70,4 +76,6 @@ class MailboxReport:
             "lake_bytes": self.lake_bytes,
             "files": self.files,
             "seconds": round(self.seconds, 3),
+            "parity": self.parity.grade if self.parity else None,
+            "compare_errors": {path: str(error) for path, error in self.compare_errors.items()},
         }

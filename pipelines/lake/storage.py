@@ -78,6 +78,12 @@ class Lake:
         self._write(path, content)
         return DataFile(dataset, path, table.num_rows, content.size)
 
+    def replace(self, dataset: str, mailbox: str, stem: str, table: pa.Table) -> None:
+        """Put ``table`` in place of a file of a dataset that is replaced as a whole."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self._write(f"{dataset}/{partition(mailbox)}/{stem}.parquet", sink.getvalue())
+
     def files(self, dataset: Dataset, mailbox: str) -> set[str]:
         """Paths of all published files of a mailbox, whether or not the index knows them."""
         selector = pafs.FileSelector(

@@ -118,7 +118,8 @@ def test_nothing_twice_back_on_imap_what_came_by_graph_is_one_message(workspace:
     assert len(rows(workspace, "messages")) == 3
     ingest(workspace)
     assert len(rows(workspace, "messages")) == 3
-    assert evidence(workspace, IMAP) == ["bytes", "bytes", "key"]
+    assert evidence(workspace, IMAP) == ["bytes", "bytes", "listing"]
+    assert workspace.model.fetched == [], "what came by Graph is linked, not downloaded again"
     assert_sound(workspace)
 
 
@@ -214,7 +215,8 @@ def test_nothing_twice_after_a_lost_delta_state_everything_is_matched(workspace:
 
 
 def weakly_matched(workspace: TenantWorkspace) -> Message:
-    """A message that came by IMAP, and by Graph with another body, once both had been read before."""
+    """A message that came by IMAP, and by Graph with another body and two seconds later."""
+    workspace.model.late[GRAPH] = timedelta(seconds=2)
     ingest(workspace)
     ingest(workspace, by=GRAPH)
     (message,) = deliver(workspace, 1)

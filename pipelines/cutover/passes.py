@@ -1,0 +1,92 @@
+"""A mailbox's pass on its way to Graph: fed by one protocol, compared with the other, graded."""
+
+import dataclasses
+
+from pipelines.config import MailboxConfig
+from pipelines.cutover.parity import Grade, compare
+from pipelines.cutover.phases import Phase, compared_protocol
+from pipelines.errors import LeaseLostError
+from pipelines.index.journal import phase_row
+from pipelines.index.lease import Lease, hold
+from pipelines.index.parity import Parity, newest_parities, record_parity
+from pipelines.ingest.passes import (
+    MailboxPass,
+    Progress,
+    as_mailover_error,
+    contained,
+    feeding_protocol,
+    no_progress,
+)
+from pipelines.ingest.report import MailboxReport, Outcome
+from pipelines.ingest.workspace import Workspace
+from pipelines.lake.parity import replace_parity
+from pipelines.sources.base import ProtocolName
+
+_TRIES = 2
+"""Comparisons before a difference is believed: mail moves while it is being looked at."""
+
+
+def read_mailbox(
+    workspace: Workspace, mailbox: MailboxConfig, progress: Progress = no_progress
+) -> MailboxReport:
+    """One pass as the mailbox's phase says: fed, and compared where the phase compares.
+
+    Failures are in the report. A comparison that cannot be made fails nothing: the mailbox
+    is fed all the same.
+    """
+    report = MailboxReport(mailbox.address, feeding_protocol(workspace, mailbox))
+    with contained(workspace, report), hold(workspace.index, mailbox.address, workspace.clock) as lease:
+        one = MailboxPass(workspace, mailbox, lease, report, progress)
+        one.feed()
+        with workspace.index.read() as connection:
+            row = phase_row(connection, mailbox.address)
+        other = compared_protocol(workspace.config, mailbox, row, workspace.clock.now())
+        if other:
+            try:
+                compare_under_lease(workspace, mailbox, lease, one, other)
+            except LeaseLostError:
+                raise
+            except Exception as error:  # noqa: BLE001 - said in the report
+                report.compare_errors[""] = as_mailover_error(error)
+        if report.compare_errors or (report.parity and report.parity.grade in _UNEASY):
+            report.outcome = Outcome.ATTENTION
+    return report
+
+
+_UNEASY = (Grade.INVESTIGATE, Grade.POOR)
+
+
+def compare_under_lease(
+    workspace: Workspace, mailbox: MailboxConfig, lease: Lease, one: MailboxPass, other: ProtocolName
+) -> Parity | None:
+    """Read ``other`` beside what feeds the lake, grade both, and keep the result.
+
+    None where a folder of either side could not be read to its end: nothing is proven then,
+    and nothing recorded. Raises what reading raises.
+    """
+    assert mailbox.legacy
+    legacy = ProtocolName(mailbox.legacy)
+    report = one.report
+    phase = Phase.GRAPH if other is legacy else Phase.SHADOW
+    for left in reversed(range(_TRIES)):
+        report.compare_errors.clear()
+        one.compare(other, workspace.config.cutover.share)
+        if report.compare_errors or report.folder_errors:
+            return None
+        with workspace.index.read() as connection:
+            parity = compare(connection, lease.mailbox_id, legacy, phase, workspace.clock.now())
+        if parity.grade not in _UNEASY or not left or _known(workspace, lease, parity):
+            break
+        one.feed()
+    record_parity(workspace.index, lease, parity)
+    differences = [dataclasses.asdict(each) for each in parity.differences]
+    replace_parity(workspace.lake, mailbox.address, parity.at, parity.grade, differences)
+    report.parity = parity
+    return parity
+
+
+def _known(workspace: Workspace, lease: Lease, parity: Parity) -> bool:
+    """Whether the last comparison found the same: another look would find it a third time."""
+    before = newest_parities(workspace.index, lease.mailbox_id, 1)
+    items = {each.item for each in parity.differences}
+    return bool(before) and items == {each.item for each in before[0].differences}
