@@ -46,6 +46,8 @@ class TenantModel:
     """Failures by protocol and immutable id, for as long as they stand here."""
     forms: dict[tuple[ProtocolName, str], bytes] = field(default_factory=dict)
     """Bytes that a protocol makes of a message where not the usual, by SHA-256 of the store's."""
+    hidden: set[tuple[ProtocolName, str]] = field(default_factory=set)
+    """Messages that a protocol does not show, by protocol and immutable id."""
     late: dict[ProtocolName, timedelta] = field(default_factory=dict)
     """By how much a protocol's time of receipt differs from the store's."""
     delta_lost_before: int = 0
@@ -86,14 +88,18 @@ class ModelSource:
     def _entry(self, folder: tenant.Folder, message: tenant.Message) -> Entry:
         raise NotImplementedError
 
+    def _visible(self, live: tenant.Folder) -> list[tenant.Message]:
+        hidden = self._model.hidden
+        return [each for each in live.messages.values() if (self.protocol, each.immutable_id) not in hidden]
+
     def _messages(self, folder: Folder) -> dict[str, tenant.Message]:
         live = self._live(folder)
-        return {self._native_id(live, each): each for each in live.messages.values()}
+        return {self._native_id(live, each): each for each in self._visible(live)}
 
     def window(self, folder: Folder, since: datetime, before: datetime) -> Iterator[Sequence[Entry]]:
         self._ask("window")
         live = self._live(folder)
-        found = [each for each in live.messages.values() if since <= each.received_at < before]
+        found = [each for each in self._visible(live) if since <= each.received_at < before]
         found.sort(key=lambda each: each.received_at, reverse=True)
         for start in range(0, len(found), self._model.page_size):
             yield [self._entry(live, each) for each in found[start : start + self._model.page_size]]
@@ -127,7 +133,7 @@ class ModelSource:
 
     def count(self, folder: Folder) -> int:
         self._ask("count")
-        return len(self._live(folder).messages)
+        return len(self._visible(self._live(folder)))
 
     def close(self) -> None:
         pass
@@ -173,7 +179,7 @@ class ImapModelSource(ModelSource):
                 after = at["uid"]
             else:
                 yield Reset("UIDVALIDITY changed")
-        listed = sorted((each for each in live.messages.values() if each.uid > after), key=lambda m: m.uid)
+        listed = sorted((each for each in self._visible(live) if each.uid > after), key=lambda m: m.uid)
         pages = [
             listed[at : at + self._model.page_size] for at in range(0, len(listed), self._model.page_size)
         ]
@@ -211,7 +217,7 @@ class Pop3ModelSource(ModelSource):
     def changes(self, folder: Folder, cursor: str | None) -> Iterator[Page | Reset]:
         self._ask("changes")
         live = self._live(folder)
-        listed = list(live.messages.values())
+        listed = self._visible(live)
         digest = hashlib.sha256(" ".join(each.uidl for each in listed).encode()).hexdigest()
         if digest == cursor:
             return
@@ -280,7 +286,7 @@ class GraphModelSource(ModelSource):
         since, until = state["since"], max((each.number for each in live.changes), default=0)
         changed = list(dict.fromkeys(each.immutable_id for each in live.changes if each.number > since))
         removed = {each for each in changed if self._shown_removed(live, each, since)}
-        by_id = {each.immutable_id: each for each in live.messages.values()}
+        by_id = {each.immutable_id: each for each in self._visible(live)}
         entries = [by_id[each] for each in changed if each in by_id and each not in removed]
         size = self._model.page_size
         for at in range(0, len(entries), size):
