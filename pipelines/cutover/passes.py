@@ -36,10 +36,11 @@ def read_mailbox(
     """
     report = MailboxReport(mailbox.address, feeding_protocol(workspace, mailbox))
     with contained(workspace, report), hold(workspace.index, mailbox.address, workspace.clock) as lease:
+        # The phase may have changed until the lease was had.
+        report.protocol = feeding_protocol(workspace, mailbox)
         one = MailboxPass(workspace, mailbox, lease, report, progress)
         one.feed()
-        with workspace.index.read() as connection:
-            row = phase_row(connection, mailbox.address)
+        row = phase_row(workspace.index, mailbox.address)
         other = compared_protocol(workspace.config, mailbox, row, workspace.clock.now())
         if other:
             try:

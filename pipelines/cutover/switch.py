@@ -85,14 +85,13 @@ def switch(
             f"{mailbox.address} has no legacy protocol in the configuration: it is read by Graph only",
             remedy="set legacy: imap or pop3 for it in mailover.yaml",
         )
-    with workspace.index.read() as connection:
-        row = phase_row(connection, mailbox.address)
-    if row.phase == order.to:
-        return _outcome(mailbox, row, order, Result.UNCHANGED, f"it is in phase {order.to} already")
-    if row.phase == Phase.LEGACY and order.to is Phase.GRAPH:
-        why = "it has not been compared yet: `mailover cutover … --to shadow` comes first"
-        return _outcome(mailbox, row, order, Result.REFUSED, why)
     with hold(workspace.index, mailbox.address, workspace.clock) as lease:
+        row = phase_row(workspace.index, mailbox.address)
+        if row.phase == order.to:
+            return _outcome(mailbox, row, order, Result.UNCHANGED, f"it is in phase {order.to} already")
+        if row.phase == Phase.LEGACY and order.to is Phase.GRAPH:
+            why = "it has not been compared yet: `mailover cutover … --to shadow` comes first"
+            return _outcome(mailbox, row, order, Result.REFUSED, why)
         if order.to is Phase.GRAPH:
             return _to_graph(workspace, mailbox, lease, row, order, progress)
         _must_be_readable(workspace, mailbox, _needed(mailbox, order.to))

@@ -47,19 +47,27 @@ class Transition:
 class PhaseRow:
     """A mailbox's phase, since when it has it, and how many passes in a row have failed."""
 
+    mailbox_id: int
     phase: str
     since: datetime | None
     failed_passes: int
 
 
-def phase_row(connection: sa.Connection, address: str) -> PhaseRow:
+_PHASE = (mailboxes.c.id, mailboxes.c.phase, mailboxes.c.phase_at, mailboxes.c.failed_passes)
+
+
+def phase_row(index: Index, address: str) -> PhaseRow:
     """The phase of the mailbox at ``address``."""
-    row = connection.execute(
-        sa.select(mailboxes.c.phase, mailboxes.c.phase_at, mailboxes.c.failed_passes).where(
-            mailboxes.c.address == address
-        )
-    ).one()
+    with index.read() as connection:
+        row = connection.execute(sa.select(*_PHASE).where(mailboxes.c.address == address)).one()
     return PhaseRow(*row)
+
+
+def phase_rows(index: Index) -> dict[str, PhaseRow]:
+    """The phases of all mailboxes, by address."""
+    with index.read() as connection:
+        rows = connection.execute(sa.select(mailboxes.c.address, *_PHASE))
+        return {address: PhaseRow(*row) for address, *row in rows}
 
 
 def flip(index: Index, lease: Lease, transition: Transition) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,14 +13,17 @@ from tests.tenant_model import TenantModel, TenantWorkspace, model_tenant
 Opener = Callable[..., TenantWorkspace]
 
 
-def configured(folder: Path, **settings: object) -> Config:
-    """Kim by IMAP and Alex by POP3, with these settings of the switch."""
+def configured(folder: Path, *, alex_wave: str = "pilot", **settings: object) -> Config:
+    """Kim by IMAP, in the wave ``pilot``, and Alex by POP3, with these settings of the switch."""
     config = configure(folder, KIM, ALEX)
     kim, alex = config.mailboxes
     return Config(
         tenant=config.tenant,
         storage=config.storage,
-        mailboxes=(kim, alex.model_copy(update={"legacy": "pop3"})),
+        mailboxes=(
+            kim.model_copy(update={"wave": "pilot"}),
+            alex.model_copy(update={"legacy": "pop3", "wave": alex_wave}),
+        ),
         cutover=CutoverSettings.model_validate(settings),
     )
 
@@ -41,7 +45,7 @@ def reopen(tmp_path: Path, model: TenantModel, clock: VirtualClock) -> Iterator[
     """Open the workspace, again if asked again, with settings of the switch as keywords."""
     opened: list[TenantWorkspace] = []
 
-    def opener(**settings: object) -> TenantWorkspace:
+    def opener(**settings: Any) -> TenantWorkspace:
         opened.append(TenantWorkspace(configured(tmp_path, **settings), model, clock))
         return opened[-1]
 

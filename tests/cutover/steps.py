@@ -8,7 +8,6 @@ from pipelines.cutover.passes import read_mailbox
 from pipelines.cutover.phases import Phase
 from pipelines.cutover.switch import Order, Switch, switch
 from pipelines.index.journal import phase_row
-from pipelines.index.lookup import row_of_mailbox
 from pipelines.index.parity import Parity, newest_parities
 from pipelines.index.tables import folders, occurrences
 from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
@@ -48,14 +47,15 @@ def move(workspace: TenantWorkspace, to: Phase, address: str = KIM, *, dry_run: 
 
 
 def phase(workspace: TenantWorkspace, address: str = KIM) -> str:
-    with workspace.index.read() as connection:
-        return phase_row(connection, address).phase
+    return phase_row(workspace.index, address).phase
+
+
+def mailbox_id(workspace: TenantWorkspace, address: str = KIM) -> int:
+    return phase_row(workspace.index, address).mailbox_id
 
 
 def parity(workspace: TenantWorkspace, address: str = KIM) -> Parity:
-    with workspace.index.read() as connection:
-        mailbox_id = row_of_mailbox(connection, address)
-    return newest_parities(workspace.index, mailbox_id, 1)[0]
+    return newest_parities(workspace.index, mailbox_id(workspace, address), 1)[0]
 
 
 def evidence(workspace: TenantWorkspace, protocol: ProtocolName) -> list[str]:

@@ -10,7 +10,6 @@ from pipelines.cutover.phases import Phase
 from pipelines.cutover.switch import Order, Result, switch
 from pipelines.errors import ConnectionLostError, MailboxRefusedError, UsageError
 from pipelines.index.journal import history
-from pipelines.index.lookup import row_of_mailbox
 from pipelines.index.parity import Acceptance, accept
 from pipelines.ingest.report import Outcome
 from pipelines.ingest.verify import verify
@@ -22,6 +21,7 @@ from tests.cutover.steps import (
     assert_sound,
     deliver,
     evidence,
+    mailbox_id,
     move,
     parity,
     phase,
@@ -107,13 +107,11 @@ def test_what_graph_cannot_deliver_has_to_be_accepted_by_name(workspace: TenantW
     (difference,) = parity(workspace).differences
     assert difference.kind == Kind.GRAPH_CANNOT_DELIVER
     assert difference.item in refused.why
-    with workspace.index.read() as connection:
-        mailbox_id = row_of_mailbox(connection, KIM)
     word = Acceptance(difference.item, workspace.clock.now(), "a tester", "kept from IMAP")
-    accept(workspace.index, mailbox_id, [word])
+    accept(workspace.index, mailbox_id(workspace), [word])
     done = move(workspace, Phase.GRAPH)
     assert done.result is Result.DONE
-    entry = history(workspace.index, mailbox_id)[-1]
+    entry = history(workspace.index, mailbox_id(workspace))[-1]
     assert (entry.grade, entry.evidence["accepted"]) == (Grade.INVESTIGATE, [difference.item])
 
 
@@ -123,9 +121,11 @@ def test_poor_cannot_be_accepted_away(workspace: TenantWorkspace) -> None:
     workspace.model.hidden.add((GRAPH, extra.immutable_id))
     move(workspace, Phase.GRAPH)
     (difference,) = parity(workspace).differences
-    with workspace.index.read() as connection:
-        mailbox_id = row_of_mailbox(connection, KIM)
-    accept(workspace.index, mailbox_id, [Acceptance(difference.item, workspace.clock.now(), "me", "no")])
+    accept(
+        workspace.index,
+        mailbox_id(workspace),
+        [Acceptance(difference.item, workspace.clock.now(), "me", "no")],
+    )
     assert move(workspace, Phase.GRAPH).result is Result.REFUSED
 
 
@@ -200,9 +200,7 @@ def test_repeating_a_command_changes_nothing_and_says_so(workspace: TenantWorksp
     in_shadow(workspace)
     again = move(workspace, Phase.SHADOW)
     assert (again.result, again.why) == (Result.UNCHANGED, "it is in phase shadow already")
-    with workspace.index.read() as connection:
-        mailbox_id = row_of_mailbox(connection, KIM)
-    assert len(history(workspace.index, mailbox_id)) == 1
+    assert len(history(workspace.index, mailbox_id(workspace))) == 1
 
 
 def test_graph_is_not_reached_without_a_shadow(workspace: TenantWorkspace) -> None:
@@ -265,9 +263,7 @@ def test_bytes_are_kept_a_lost_index_gets_phase_and_journal_back_from_the_lake(
     workspace = reopen()
     verify(workspace, KIM)
     assert phase(workspace) == Phase.GRAPH
-    with workspace.index.read() as connection:
-        mailbox_id = row_of_mailbox(connection, KIM)
-    assert [(each.phase_from, each.phase_to) for each in history(workspace.index, mailbox_id)] == [
+    assert [(each.phase_from, each.phase_to) for each in history(workspace.index, mailbox_id(workspace))] == [
         ("legacy", "shadow"),
         ("shadow", "graph"),
     ]
