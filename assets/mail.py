@@ -9,6 +9,7 @@ from pydantic import Field
 from assets.events import failed_mailboxes, record_pass
 from assets.partitions import mailboxes, partitions_of
 from assets.resources import Mailover
+from pipelines.cutover.passes import read_mailbox
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.lake.schema import MESSAGES_SCHEMA, RAW_SCHEMA
 
@@ -70,7 +71,7 @@ def mail(context: dg.AssetExecutionContext, config: Batch, mailover: Mailover) -
     with mailover.workspace() as workspace:
         chosen = workspace.config.select(config.mailboxes or partitions_of(context))
         reports = []
-        for report in run_stage(workspace, stage, chosen):
+        for report in run_stage(workspace, stage, chosen, read=read_mailbox):
             record_pass(context, workspace, stage, report)
             reports.append(report)
     failed = failed_mailboxes(reports)

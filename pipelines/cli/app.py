@@ -6,13 +6,16 @@ from pathlib import Path
 
 import click
 
+from pipelines.cli.cutover import cutover, history
 from pipelines.cli.demo import demo
 from pipelines.cli.ingest import ingest
 from pipelines.cli.init import init
+from pipelines.cli.parity import parity
 from pipelines.cli.sandbox import sandbox
 from pipelines.cli.search import search, show
 from pipelines.cli.status import status
 from pipelines.cli.verify import verify
+from pipelines.cli.waves import waves
 from pipelines.errors import MailoverError
 
 INTERRUPTED = 130
@@ -36,7 +39,10 @@ def cli(context: click.Context, config: Path | None) -> None:
     context.obj = config
 
 
-for command in (demo, sandbox, init, ingest, status, search, show, verify):
+COMMANDS = (
+    demo, sandbox, init, ingest, status, parity, cutover, history, waves, search, show, verify,
+)  # fmt: skip
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -9,6 +9,7 @@ import click
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pipelines.cli.output import json_option, number, print_json, size, stderr, stdout, table
+from pipelines.cutover.passes import read_mailbox
 from pipelines.index.changes import RoundAccount
 from pipelines.ingest import passes
 from pipelines.ingest.report import MailboxReport, Outcome
@@ -25,9 +26,9 @@ _LINE_EVERY = 10.0
 @click.pass_obj
 def ingest(config: Path | None, mailboxes: tuple[str, ...], as_json: bool) -> int:
     """Read what is new in MAILBOXES, or in all, once and now."""
-    with open_workspace(config) as workspace, _progress() as progress:
+    with open_workspace(config) as workspace, showing_progress() as progress:
         chosen = workspace.config.select(mailboxes)
-        reports = list(run_stage(workspace, Stage.RAW_MESSAGES, chosen, progress))
+        reports = list(run_stage(workspace, Stage.RAW_MESSAGES, chosen, progress, read=read_mailbox))
     if as_json:
         print_json({"mailboxes": [each.to_json() for each in reports]})
     else:
@@ -78,10 +79,15 @@ def print_reports(reports: Sequence[MailboxReport]) -> None:
             click.echo(f"{each.mailbox}: {each.error}", err=True)
         for path, error in each.folder_errors.items():
             click.echo(f"{each.mailbox}: {path}: {error}", err=True)
+        for path, error in each.compare_errors.items():
+            click.echo(f"{each.mailbox}: not compared: {path}: {error}".replace(": :", ":"), err=True)
+        if each.parity and each.outcome is Outcome.ATTENTION:
+            click.echo(f"{each.mailbox}: parity is {each.parity.grade}: see `mailover parity`", err=True)
 
 
 @contextmanager
-def _progress() -> Iterator[passes.Progress]:
+def showing_progress() -> Iterator[passes.Progress]:
+    """Progress as a person at a terminal sees it, or a line now and then where there is none."""
     console = stderr()
     if not console.is_terminal:
         yield _lines()

@@ -5,7 +5,7 @@ import dataclasses
 from pipelines.config import MailboxConfig
 from pipelines.cutover.parity import Grade, compare
 from pipelines.cutover.phases import Phase, compared_protocol
-from pipelines.errors import LeaseLostError
+from pipelines.errors import LeaseLostError, UsageError
 from pipelines.index.journal import phase_row
 from pipelines.index.lease import Lease, hold
 from pipelines.index.parity import Parity, newest_parities, record_parity
@@ -51,6 +51,26 @@ def read_mailbox(
                 report.compare_errors[""] = as_mailover_error(error)
         if report.compare_errors or (report.parity and report.parity.grade in _UNEASY):
             report.outcome = Outcome.ATTENTION
+    return report
+
+
+def compare_now(
+    workspace: Workspace, mailbox: MailboxConfig, progress: Progress = no_progress
+) -> MailboxReport:
+    """A pass with a comparison in any phase. Raises ``UsageError`` where there is nothing to compare with."""
+    if mailbox.legacy is None:
+        raise UsageError(
+            f"{mailbox.address} has no legacy protocol in the configuration: nothing to compare with",
+            remedy="set legacy: imap or pop3 for it in mailover.yaml, or leave it out of the command",
+        )
+    report = MailboxReport(mailbox.address, feeding_protocol(workspace, mailbox))
+    with contained(workspace, report), hold(workspace.index, mailbox.address, workspace.clock) as lease:
+        report.protocol = feeding_protocol(workspace, mailbox)
+        one = MailboxPass(workspace, mailbox, lease, report, progress)
+        one.feed()
+        legacy = ProtocolName(mailbox.legacy)
+        other = ProtocolName.GRAPH if report.protocol == legacy else legacy
+        compare_under_lease(workspace, mailbox, lease, one, other)
     return report
 
 

@@ -28,7 +28,7 @@ class Transition:
     def to_json(self) -> dict[str, Any]:
         """The transition as ``--json`` and the lake's copy have it."""
         return {
-            "at": self.at.isoformat(),
+            "time": self.at.isoformat(),
             "actor": self.actor,
             "phase_from": self.phase_from,
             "phase_to": self.phase_to,
@@ -40,7 +40,8 @@ class Transition:
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> "Transition":
         """The transition that ``to_json`` wrote."""
-        return cls(**{**told, "at": datetime.fromisoformat(told["at"])})
+        fields = {name: value for name, value in told.items() if name != "time"}
+        return cls(at=datetime.fromisoformat(told["time"]), **fields)
 
 
 @dataclass(frozen=True, slots=True)

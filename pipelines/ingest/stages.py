@@ -1,8 +1,9 @@
 """The stages a message passes, each of which can be redone alone from the one before it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from enum import StrEnum
+from typing import TypeVar
 
 from pipelines.config import MailboxConfig
 from pipelines.index.lease import hold
@@ -11,6 +12,9 @@ from pipelines.ingest.rebuild import rebuild
 from pipelines.ingest.renormalise import renormalise
 from pipelines.ingest.report import MailboxReport
 from pipelines.ingest.workspace import Workspace
+
+Reader = Callable[[Workspace, MailboxConfig, Progress], MailboxReport]
+Done = TypeVar("Done")
 
 
 class Stage(StrEnum):
@@ -25,21 +29,36 @@ class Stage(StrEnum):
 
 
 def run_stage(
-    workspace: Workspace, stage: Stage, mailboxes: Sequence[MailboxConfig], progress: Progress = no_progress
+    workspace: Workspace,
+    stage: Stage,
+    mailboxes: Sequence[MailboxConfig],
+    progress: Progress = no_progress,
+    *,
+    read: Reader = ingest_mailbox,
 ) -> Iterator[MailboxReport]:
-    """Run a stage over mailboxes side by side; a report for each as it ends. None can fail another."""
+    """Run a stage over mailboxes side by side; a report for each as it ends. None can fail another.
+
+    ``read`` is the pass that reads a mailbox from its server.
+    """
+    if stage is Stage.RAW_MESSAGES:
+        yield from side_by_side(workspace, mailboxes, lambda each: read(workspace, each, progress))
+    else:
+        yield from side_by_side(workspace, mailboxes, lambda each: _redo(workspace, stage, each))
+
+
+def side_by_side(
+    workspace: Workspace, mailboxes: Sequence[MailboxConfig], work: Callable[[MailboxConfig], Done]
+) -> Iterator[Done]:
+    """Do ``work`` for each mailbox, ``ingest.concurrency`` of them at a time; results as they come."""
     pool = ThreadPoolExecutor(workspace.config.ingest.concurrency, thread_name_prefix="mailbox")
     try:
-        futures = [pool.submit(_run_one, workspace, stage, each, progress) for each in mailboxes]
-        for future in as_completed(futures):
+        for future in as_completed([pool.submit(work, each) for each in mailboxes]):
             yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run_one(workspace: Workspace, stage: Stage, mailbox: MailboxConfig, progress: Progress) -> MailboxReport:
-    if stage is Stage.RAW_MESSAGES:
-        return ingest_mailbox(workspace, mailbox, progress)
+def _redo(workspace: Workspace, stage: Stage, mailbox: MailboxConfig) -> MailboxReport:
     report = MailboxReport(mailbox.address, protocol="lake")
     with contained(workspace, report), hold(workspace.index, mailbox.address, workspace.clock) as lease:
         if stage is Stage.MESSAGES:
