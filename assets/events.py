@@ -1,10 +1,12 @@
 """What a pass leaves in Dagster's event log: one materialisation per asset and mailbox, never per message."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import dagster as dg
 
 from assets.checks import log_evaluation
+from pipelines.index.parity import Parity
 from pipelines.index.status import status
 from pipelines.ingest.checks import CheckResult, nothing_lost
 from pipelines.ingest.report import MailboxReport, Outcome
@@ -34,10 +36,28 @@ def record_pass(
     if stage is Stage.RAW_MESSAGES:
         result = nothing_lost(workspace, report.mailbox)
         log_evaluation(context, "nothing_lost", result, report.mailbox)
+    if report.parity:
+        metadata = parity_metadata(report.parity)
+        context.log_event(dg.AssetMaterialization("parity", partition=report.mailbox, metadata=metadata))
     context.log.info(
         f"{report.mailbox}: {report.messages} new messages, {report.total('bytes')} bytes, "
         f"{report.total('quarantined')} quarantined, {len(report.folder_errors)} folders failed"
     )
+
+
+def parity_metadata(parity: Parity) -> dict[str, dg.MetadataValue]:
+    """A parity as numbers that plot over time."""
+    matched = {f"matched by {evidence}": count for evidence, count in parity.counts["matched"].items()}
+    kinds = Counter(each.kind for each in parity.differences)
+    figures = {
+        "differences": len(parity.differences),
+        "legacy messages": parity.counts["messages"]["legacy"],
+        "graph messages": parity.counts["messages"]["graph"],
+        **matched,
+        **kinds,
+    }
+    numbers = {name: dg.MetadataValue.int(value) for name, value in figures.items()}
+    return {"grade": dg.MetadataValue.text(parity.grade), **numbers}
 
 
 def failed_mailboxes(reports: Sequence[MailboxReport]) -> dict[str, str]:

@@ -7,13 +7,11 @@ import click
 from pipelines.cli.actor import actor
 from pipelines.cli.ingest import showing_progress
 from pipelines.cli.output import json_option, moment, print_json, stdout, table
-from pipelines.config import MailboxConfig
 from pipelines.cutover.phases import Phase
-from pipelines.cutover.switch import Order, Result, Switch, switch
-from pipelines.errors import AccessError, LeaseHeldError, MailoverError, UsageError
+from pipelines.cutover.switch import Order, Result, Switch, switch_all
+from pipelines.errors import AccessError, UsageError
 from pipelines.index.journal import history as read_history
 from pipelines.index.journal import phase_row
-from pipelines.ingest.stages import side_by_side
 from pipelines.ingest.workspace import open_workspace
 
 
@@ -32,41 +30,32 @@ def cutover(
         raise UsageError("the reason is empty", remedy="--reason goes into the journal: say why")
     order = Order(Phase(to), actor(), reason.strip(), dry_run)
     with open_workspace(config) as workspace, showing_progress() as progress:
-
-        def move(mailbox: MailboxConfig) -> Switch | tuple[str, MailoverError]:
-            try:
-                return switch(workspace, mailbox, order, progress)
-            except UsageError:
-                raise
-            except MailoverError as error:
-                return mailbox.address, error
-
-        outcomes = list(side_by_side(workspace, workspace.config.select(mailboxes), move))
-    moved = sorted((each for each in outcomes if isinstance(each, Switch)), key=lambda each: each.mailbox)
-    failed = dict(sorted(each for each in outcomes if not isinstance(each, Switch)))
+        chosen = workspace.config.select(mailboxes)
+        outcomes = sorted(switch_all(workspace, chosen, order, progress), key=lambda each: each.mailbox)
     if as_json:
-        print_json([*(each.to_json() for each in moved), *(_failure(*each) for each in failed.items())])
+        print_json([each.to_json() for each in outcomes])
     else:
-        rows: list[tuple[str, ...]] = [
-            (each.mailbox, each.result, each.parity.grade if each.parity else "", each.why) for each in moved
-        ]
-        rows += [(address, "failed", "", error.message) for address, error in failed.items()]
         columns = [(name, "left") for name in ("mailbox", "", "parity", "")]
-        stdout().print(table(columns, rows))
-        for error in failed.values():
-            click.echo(str(error), err=True)
-    return _exit_code(moved, list(failed.values()))
+        stdout().print(
+            table(
+                columns,
+                [
+                    (each.mailbox, each.result, each.parity.grade if each.parity else "", each.why)
+                    for each in outcomes
+                ],
+            )
+        )
+        for each in outcomes:
+            if each.error and each.error.remedy:
+                click.echo(f"{each.error}", err=True)
+    return _exit_code(outcomes)
 
 
-def _failure(address: str, error: MailoverError) -> dict[str, object]:
-    result = "busy" if isinstance(error, LeaseHeldError) else "failed"
-    return {"mailbox": address, "result": result, "why": str(error)}
-
-
-def _exit_code(moved: list[Switch], failed: list[MailoverError]) -> int:
-    if failed and not moved and all(isinstance(each, AccessError) for each in failed):
+def _exit_code(outcomes: list[Switch]) -> int:
+    errors = [each.error for each in outcomes if each.error]
+    if len(errors) == len(outcomes) and all(isinstance(each, AccessError) for each in errors):
         return AccessError.exit_code
-    return int(bool(failed) or any(each.result is Result.REFUSED for each in moved))
+    return int(any(each.result in (Result.REFUSED, Result.FAILED) for each in outcomes))
 
 
 @click.command()

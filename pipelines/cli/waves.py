@@ -50,7 +50,7 @@ def run(config: Path | None, as_json: bool) -> int:
             click.echo(f"{each.mailbox}: {each.result}: {each.why}")
         if not outcomes:
             click.echo("nothing is to be moved now; `mailover waves show` says why", err=True)
-    return int(any(each.result is Result.REFUSED for each in outcomes))
+    return int(any(each.result in (Result.REFUSED, Result.FAILED) for each in outcomes))
 
 
 @waves.command()

@@ -8,11 +8,10 @@ from typing import Any
 from pipelines.config import MailboxConfig
 from pipelines.cutover.parity import Grade, may_switch
 from pipelines.cutover.phases import Phase
-from pipelines.cutover.switch import Order, Result, Switch, switch
+from pipelines.cutover.switch import Order, Switch, switch_all
 from pipelines.index.holds import Holds, read_holds
 from pipelines.index.journal import PhaseRow, phase_rows
 from pipelines.index.parity import Parity, accepted, newest_parities
-from pipelines.ingest.passes import as_mailover_error
 from pipelines.ingest.workspace import Workspace
 
 ACTOR = "policy"
@@ -107,15 +106,10 @@ def plan(workspace: Workspace, *, any_hour: bool = False) -> Plan:
 
 def carry_out(workspace: Workspace, steps: Iterable[Step]) -> list[Switch]:
     """Take the steps one by one. One that fails is said in its outcome and stops none after it."""
-    outcomes = []
+    outcomes: list[Switch] = []
     for step in steps:
         order = Order(step.phase_to, ACTOR, step.reason)
-        try:
-            outcome = switch(workspace, workspace.config.mailbox(step.mailbox), order)
-        except Exception as error:  # noqa: BLE001 - one mailbox must not stop its wave
-            why = as_mailover_error(error).message
-            outcome = Switch(step.mailbox, step.phase_from, step.phase_to, Result.REFUSED, why)
-        outcomes.append(outcome)
+        outcomes += switch_all(workspace, [workspace.config.mailbox(step.mailbox)], order)
     return outcomes
 
 

@@ -1,5 +1,6 @@
 """Moving a mailbox from phase to phase: proven before, one transaction, written in the journal."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,8 +15,9 @@ from pipelines.index.journal import PhaseRow, Transition, flip, phase_row
 from pipelines.index.lease import Lease, hold
 from pipelines.index.parity import Parity, accepted
 from pipelines.ingest.ownership import record_claim
-from pipelines.ingest.passes import MailboxPass, Progress, no_progress
+from pipelines.ingest.passes import MailboxPass, Progress, as_mailover_error, no_progress
 from pipelines.ingest.report import MailboxReport
+from pipelines.ingest.stages import side_by_side
 from pipelines.ingest.workspace import Workspace
 from pipelines.sources.base import ProtocolName
 
@@ -28,6 +30,8 @@ class Result(StrEnum):
     """The mailbox is in that phase already."""
     REFUSED = "refused"
     """It may not be done now; ``why`` says what is missing."""
+    FAILED = "failed"
+    """It could not be tried to its end; nothing was changed."""
     WOULD = "would"
     """A dry run: it would be done."""
 
@@ -42,6 +46,8 @@ class Switch:
     result: Result
     why: str
     parity: Parity | None = None
+    error: MailoverError | None = None
+    """What failed, for ``Result.FAILED``."""
 
     def to_json(self) -> dict[str, Any]:
         """The switch as ``--json`` prints it."""
@@ -50,7 +56,7 @@ class Switch:
             "phase_from": self.phase_from,
             "phase_to": self.phase_to,
             "result": self.result,
-            "why": self.why,
+            "why": str(self.error) if self.error else self.why,
             "grade": self.parity.grade if self.parity else None,
             "differences": len(self.parity.differences) if self.parity else None,
         }
@@ -96,6 +102,27 @@ def switch(
             return _to_graph(workspace, mailbox, lease, row, order, progress)
         _must_be_readable(workspace, mailbox, _needed(mailbox, order.to))
         return _flip(workspace, mailbox, lease, row, order)
+
+
+def switch_all(
+    workspace: Workspace, mailboxes: Sequence[MailboxConfig], order: Order, progress: Progress = no_progress
+) -> Iterator[Switch]:
+    """``switch`` for each mailbox, side by side; one that fails is said in its outcome and stops no other.
+
+    Raises ``UsageError`` for an order that a mailbox cannot take.
+    """
+    yield from side_by_side(workspace, mailboxes, lambda each: _contained(workspace, each, order, progress))
+
+
+def _contained(workspace: Workspace, mailbox: MailboxConfig, order: Order, progress: Progress) -> Switch:
+    try:
+        return switch(workspace, mailbox, order, progress)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one mailbox must not stop the others
+        failure = as_mailover_error(error)
+    now = Phase(phase_row(workspace.index, mailbox.address).phase)
+    return Switch(mailbox.address, now, order.to, Result.FAILED, failure.message, error=failure)
 
 
 def _needed(mailbox: MailboxConfig, to: Phase) -> list[ProtocolName]:

@@ -18,16 +18,23 @@ def test_the_definitions_load_and_hold_what_is_documented(defs: dg.Definitions) 
         "raw_messages",
         "messages",
         "message_index",
+        "parity",
+        "phases",
     }
     assert {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys} == {
         ("raw_messages", "nothing_lost"),
         ("raw_messages", "bytes_are_kept"),
         ("messages", "nothing_twice"),
+        ("parity", "parity_allows_the_switch"),
     }
     repository = defs.get_repository_def()
-    assert {"ingest", "check"} <= set(repository.job_names)
-    assert {each.name for each in repository.schedule_defs} == {"ingest_schedule", "check_schedule"}
-    assert {each.name for each in repository.sensor_defs} == {"mailbox_partitions"}
+    assert {"ingest", "check", "cutover", "waves", "count_phases"} <= set(repository.job_names)
+    assert {each.name for each in repository.schedule_defs} == {
+        "ingest_schedule",
+        "check_schedule",
+        "count_phases_schedule",
+    }
+    assert {each.name for each in repository.sensor_defs} == {"mailbox_partitions", "promote_waves"}
 
 
 def test_workspace_yaml_loads_the_location_mailover() -> None:

@@ -135,6 +135,6 @@ def test_failure_is_contained_one_mailbox_does_not_stop_its_wave(reopen: Opener)
     workspace.model.before = drop_once
     outcomes = carry_out(workspace, made.steps)
     assert [(each.result, each.why) for each in outcomes] == [
-        (Result.REFUSED, "reset"),
+        (Result.FAILED, "reset"),
         (Result.DONE, "legacy → shadow"),
     ]
