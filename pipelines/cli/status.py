@@ -14,7 +14,7 @@ from pipelines.ingest.workspace import open_workspace
 @json_option
 @click.pass_obj
 def status(config: Path | None, mailboxes: tuple[str, ...], as_json: bool) -> int:
-    """Show where MAILBOXES, or all, stand: phase, last round, lag, counts, quarantine."""
+    """Show where MAILBOXES, or all, stand: phase, last round, lag, counts, quarantine, parity."""
     with open_workspace(config) as workspace:
         addresses = [each.address for each in workspace.config.select(mailboxes)]
         states = read_status(workspace.index, addresses, workspace.clock.now())
@@ -23,6 +23,7 @@ def status(config: Path | None, mailboxes: tuple[str, ...], as_json: bool) -> in
     else:
         columns = [("mailbox", "left"), ("phase", "left"), ("last round (UTC)", "left"), ("lag", "right")]
         columns += [(name, "right") for name in ("messages", "in folders", "bytes", "folders", "quarantine")]
+        columns += [("parity", "left")]
         stdout().print(
             table(
                 columns,
@@ -37,6 +38,7 @@ def status(config: Path | None, mailboxes: tuple[str, ...], as_json: bool) -> in
                         size(each.raw_bytes),
                         each.folders,
                         each.quarantine,
+                        each.parity or "",
                     )
                     for each in states
                 ],

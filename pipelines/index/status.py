@@ -9,7 +9,20 @@ import sqlalchemy as sa
 
 from pipelines.index.engine import Index
 from pipelines.index.lease import holder_of
-from pipelines.index.tables import folders, mailboxes, messages, occurrences, quarantine, raws, rounds
+from pipelines.index.tables import (
+    folders,
+    mailboxes,
+    messages,
+    occurrences,
+    parities,
+    quarantine,
+    raws,
+    rounds,
+)
+
+_NEWEST_PARITY = sa.select(parities).where(
+    parities.c.id.in_(sa.select(sa.func.max(parities.c.id)).group_by(parities.c.mailbox_id))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,9 @@ class MailboxStatus:
     skipped_folders: dict[str, str]
     """Folders outside ingestion, and why."""
     quarantine: int
+    parity: str | None
+    """The grade of the newest comparison of both protocols."""
+    parity_at: datetime | None
     last_error: str | None
     writer: str | None
     """The process that is writing it now."""
@@ -51,6 +67,8 @@ class MailboxStatus:
             },
             "skipped_folders": self.skipped_folders,
             "quarantine": self.quarantine,
+            "parity": self.parity,
+            "parity_at": self.parity_at and self.parity_at.isoformat(),
             "last_error": self.last_error,
             "writer": self.writer,
         }
@@ -71,6 +89,7 @@ def status(index: Index, addresses: Sequence[str], now: datetime) -> list[Mailbo
             "quarantine": _grouped(connection, sa.func.count(), quarantine, quarantine.c.state == "open"),
         }
         last_rounds = _grouped(connection, sa.func.max(rounds.c.closed_at), rounds)
+        graded = {row.mailbox_id: row for row in connection.execute(_NEWEST_PARITY)}
         skipped: dict[int, dict[str, str]] = {}
         for row in connection.execute(sa.select(folders).where(folders.c.skipped.is_not(None))):
             skipped.setdefault(row.mailbox_id, {})[row.path] = row.skipped
@@ -82,6 +101,8 @@ def status(index: Index, addresses: Sequence[str], now: datetime) -> list[Mailbo
             last_pass=rows[address].last_pass_at,
             lag=(now - rows[address].last_pass_at).total_seconds() if rows[address].last_pass_at else None,
             skipped_folders=skipped.get(row_id, {}),
+            parity=graded[row_id].grade if row_id in graded else None,
+            parity_at=graded[row_id].at if row_id in graded else None,
             last_error=rows[address].last_error,
             writer=holder_of(rows[address], now),
             **{name: int(values.get(row_id) or 0) for name, values in counted.items()},
