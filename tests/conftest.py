@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.dovecot_fixture", "tests.sandbox_fixture", "tests.cli_fixture"]
+pytest_plugins = [
+    "tests.browser_fixture",
+    "tests.cli_fixture",
+    "tests.dovecot_fixture",
+    "tests.sandbox_fixture",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHIVE = ROOT.parent / "shared" / "corpus" / "corpus-dev.tar.xz"

@@ -95,23 +95,33 @@ def restore(index: Index, lease: Lease, transitions: Sequence[Transition], now: 
     lease.commits += 1
 
 
+_TRANSITION = (
+    journal.c.at,
+    journal.c.actor,
+    journal.c.phase_from,
+    journal.c.phase_to,
+    journal.c.reason,
+    journal.c.grade,
+    journal.c.evidence,
+)
+
+
 def history(index: Index, mailbox_id: int) -> list[Transition]:
     """The mailbox's transitions, oldest first."""
+    query = sa.select(*_TRANSITION).where(journal.c.mailbox_id == mailbox_id).order_by(journal.c.id)
     with index.read() as connection:
-        rows = connection.execute(
-            sa.select(
-                journal.c.at,
-                journal.c.actor,
-                journal.c.phase_from,
-                journal.c.phase_to,
-                journal.c.reason,
-                journal.c.grade,
-                journal.c.evidence,
-            )
-            .where(journal.c.mailbox_id == mailbox_id)
-            .order_by(journal.c.id)
-        )
-        return [Transition(*row) for row in rows]
+        return [Transition(*row) for row in connection.execute(query)]
+
+
+def all_history(index: Index) -> list[tuple[str, Transition]]:
+    """Every mailbox's transitions with its address, oldest first."""
+    query = (
+        sa.select(mailboxes.c.address, *_TRANSITION)
+        .join(mailboxes, mailboxes.c.id == journal.c.mailbox_id)
+        .order_by(journal.c.at, journal.c.id)
+    )
+    with index.read() as connection:
+        return [(address, Transition(*row)) for address, *row in connection.execute(query)]
 
 
 def _set_phase(connection: sa.Connection, lease: Lease, transition: Transition) -> None:

@@ -13,6 +13,7 @@ from pipelines.index.tables import (
     acceptances,
     differences,
     folders,
+    mailboxes,
     messages,
     occurrences,
     parities,
@@ -220,10 +221,26 @@ def newest_parities(index: Index, mailbox_id: int, limit: int) -> list[Parity]:
             listed = connection.execute(
                 sa.select(differences).where(differences.c.parity_id == rows[0].id).order_by(differences.c.id)
             )
-            found[0].differences.extend(
-                Difference(**{name: getattr(row, name) for name in Difference.__slots__}) for row in listed
-            )
+            found[0].differences.extend(_difference(row) for row in listed)
     return found
+
+
+def open_differences(index: Index) -> list[tuple[str, Difference]]:
+    """Address and difference, for those of every mailbox's newest comparison that nobody has accepted."""
+    newest = sa.select(sa.func.max(parities.c.id)).group_by(parities.c.mailbox_id)
+    query = (
+        sa.select(mailboxes.c.address, differences)
+        .join(parities, parities.c.id == differences.c.parity_id)
+        .join(mailboxes, mailboxes.c.id == parities.c.mailbox_id)
+        .outerjoin(
+            acceptances,
+            (acceptances.c.mailbox_id == parities.c.mailbox_id) & (acceptances.c.item == differences.c.item),
+        )
+        .where(parities.c.id.in_(newest), acceptances.c.id.is_(None))
+        .order_by(mailboxes.c.address, differences.c.id)
+    )
+    with index.read() as connection:
+        return [(row.address, _difference(row)) for row in connection.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +318,10 @@ def _live(mailbox_id: int, protocol: str, role: str | None) -> sa.Select[Any]:
             *_read_folders(protocol, role),
         )
     )
+
+
+def _difference(row: sa.Row[Any]) -> Difference:
+    return Difference(**{name: getattr(row, name) for name in Difference.__slots__})
 
 
 def _difference_columns(difference: Difference) -> dict[str, str | None]:

@@ -111,6 +111,18 @@ def status(index: Index, addresses: Sequence[str], now: datetime) -> list[Mailbo
     ]
 
 
+def quarantine_reasons(index: Index) -> dict[str, int]:
+    """How many messages are in quarantine for which reason, over all mailboxes; the most first."""
+    query = (
+        sa.select(quarantine.c.reason, sa.func.count().label("messages"))
+        .where(quarantine.c.state == "open")
+        .group_by(quarantine.c.reason)
+        .order_by(sa.desc("messages"), quarantine.c.reason)
+    )
+    with index.read() as connection:
+        return {row.reason: row.messages for row in connection.execute(query)}
+
+
 def _grouped(
     connection: sa.Connection, value: sa.ColumnElement[Any], table: sa.Table, *where: sa.ColumnElement[bool]
 ) -> dict[int, Any]:
