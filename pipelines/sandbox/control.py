@@ -117,7 +117,7 @@ class Control:
         return [
             {"mailbox": mailbox.address, "folder": folder.path, **_shown(message)}
             for mailbox, folder, message in self._store.everything()
-            if folder.holds_mail and not folder.hidden
+            if folder.shows_mail
         ]
 
     def _read(self, address: str, path: str, uid: int) -> str:

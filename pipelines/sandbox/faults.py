@@ -69,7 +69,8 @@ class Fault:
     bytes: int = 0
     status: int = 500
     code: str = ""
-    retry_after: RetryAfter = RetryAfter.SECONDS
+    retry_after: RetryAfter | None = None
+    """Told with ``throttle`` unless it is ``none``, with ``error`` only if it is given."""
 
 
 class Faults:

@@ -60,6 +60,7 @@ class Batch:
     def _inner(self, part: dict[str, Any]) -> GraphRequest:
         headers = {name.lower(): str(value) for name, value in (part.get("headers") or {}).items()}
         headers.setdefault("authorization", self._request.headers.get("authorization", ""))
+        headers.pop("accept-encoding", None)
         body = json.dumps(part["body"]).encode() if "body" in part else b""
         return GraphRequest.read(part["method"].upper(), self._request.root, part["url"], headers, body)
 

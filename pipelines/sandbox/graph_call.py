@@ -35,6 +35,10 @@ class GraphCall:
         """Whether this cloud's messages have ``internetMessageHeaders``."""
         return self.settings.cloud is not Cloud.CHINA
 
+    def chance(self, probability: float) -> bool:
+        """Whether it happens this time."""
+        return self.random.random() < probability
+
     def view(self, placed: Placed) -> MessageView:
         """A message with ids and body as the client prefers."""
         preferences = self.request.preferences

@@ -90,7 +90,7 @@ def _token(call: GraphCall) -> str | None:
     """The token of a link; ``latest``, which Exchange does not know for messages, is none."""
     options = call.request.options
     token = options.get("$skiptoken") or options.get("$deltatoken")
-    return None if token is None or token.lower() == "latest" else token
+    return None if not token or token.lower() == "latest" else token
 
 
 def _folder(call: GraphCall, folder_id: str, *, known: bool) -> Folder:
@@ -152,6 +152,9 @@ def _first_round(call: GraphCall, folder: Folder, terms: Terms) -> tuple[int, li
     entries = [Entry(_CREATED, each.message.immutable_id, each.message.mutable_id) for each in placed]
     if terms.conditions:
         entries = entries[:_FILTERED_MOST]
+    removed = [each for each in folder.changes if each.kind is ChangeKind.REMOVED]
+    if removed and not terms.conditions and call.chance(call.settings.repeats):
+        entries.insert(0, Entry(_DELETED, removed[0].immutable_id, removed[0].mutable_id))
     return upto, _wanted(entries, terms)
 
 
@@ -166,7 +169,17 @@ def _next_round(call: GraphCall, folder: Folder, terms: Terms, since: int) -> tu
     for each in changes:
         histories.setdefault(each.immutable_id if immutable else each.mutable_id, []).append(each)
     entries = [_outcome(history, moves_shown=call.settings.moves_shown) for history in histories.values()]
-    return upto, _wanted([each for each in entries if each], terms)
+    found = [each for each in entries if each]
+    if call.chance(call.settings.repeats):
+        found += [Entry(_UPDATED, *each) for each in _older(call, folder) if each[0] not in histories]
+    return upto, _wanted(found, terms)
+
+
+def _older(call: GraphCall, folder: Folder) -> list[tuple[str, str]]:
+    """The ids of a message that did not change: an old change may be told again."""
+    placed = call.mailbox.messages(folder)
+    chosen = call.random.choice(placed).message if placed else None
+    return [(chosen.immutable_id, chosen.mutable_id)] if chosen else []
 
 
 def _outcome(history: list[Change], *, moves_shown: bool) -> Entry | None:
@@ -229,7 +242,7 @@ def _page(
     else:
         entries = state.pending[state.told : state.told + size]
         told = state.told + len(tuple(entries))
-        if state.told and size > 1 and call.random.random() < call.settings.repeats:
+        if state.told and size > 1 and call.chance(call.settings.repeats):
             again = call.random.choice(state.pending[: state.told])
             entries = (again, *state.pending[state.told : state.told + size - 1])
             told = min(told, state.told + size - 1)
@@ -253,4 +266,4 @@ def _rests(call: GraphCall, state: DeltaState) -> bool:
         return False
     if call.fault and call.fault.kind is FaultKind.EMPTY:
         return True
-    return not state.rested and call.random.random() < call.settings.empty_pages
+    return not state.rested and call.chance(call.settings.empty_pages)

@@ -6,6 +6,7 @@ named ``graph_…`` gives its sources. Faults at this door name commands by endp
 """
 
 import asyncio
+import gzip
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -21,7 +22,7 @@ from pipelines.sandbox.graph_answer import Answer, Receive, Scope, Send, as_json
 from pipelines.sandbox.graph_batch import Batch
 from pipelines.sandbox.graph_call import GraphCall
 from pipelines.sandbox.graph_errors import GraphError
-from pipelines.sandbox.graph_limits import Limiter, Slot, throttled
+from pipelines.sandbox.graph_limits import Limiter, Slot
 from pipelines.sandbox.graph_mailbox import GraphMailbox
 from pipelines.sandbox.graph_request import VERSION, GraphRequest
 from pipelines.sandbox.graph_routes import GraphRoute, find_route
@@ -30,6 +31,7 @@ from pipelines.sandbox.graph_states import DeltaStates
 from pipelines.sandbox.store import Mailbox, Store, StoreError
 
 _ROLES = {"translateExchangeIds": "User.Read.All"}
+_INNER = ("innerError", "innererror")
 _WRITING = ("POST", "PUT", "PATCH", "DELETE")
 _REFUSED_TOKENS = {
     "ExpiredSignatureError": "Lifetime validation failed, the token is expired.",
@@ -109,7 +111,8 @@ class GraphDoor:
         identified = _ids(request)
         answer = Answer(error.status, media_type="application/json", headers={**identified, **error.headers})
         if error.code:
-            answer.payload = error.payload(identified["request-id"], identified["client-request-id"])
+            inner = self._random.choice(_INNER)
+            answer.payload = error.payload(identified["request-id"], identified["client-request-id"], inner)
             answer.content = as_json(answer.payload, control_characters=False)
         return answer
 
@@ -175,6 +178,9 @@ class GraphDoor:
             answer = Answer(200, None, content, "text/plain", headers)
         if call.fault and call.fault.kind is FaultKind.TRUNCATE:
             answer.content = answer.content[: call.fault.bytes]
+        if self.settings.gzip and "gzip" in request.headers.get("accept-encoding", ""):
+            answer.content = gzip.compress(answer.content, 1)
+            answer.headers["Content-Encoding"] = "gzip"
         return answer
 
 
@@ -182,13 +188,7 @@ def _commit(fault: Fault) -> None:
     """Raise the refusals among the faults."""
     match fault.kind:
         case FaultKind.THROTTLE:
-            error = throttled(fault.seconds)
-            if fault.retry_after is RetryAfter.DATE:
-                moment = datetime.now(UTC) + timedelta(seconds=fault.seconds)
-                error.headers["Retry-After"] = format_datetime(moment, usegmt=True)
-            elif fault.retry_after is RetryAfter.NONE:
-                del error.headers["Retry-After"]
-            raise error
+            raise GraphError(429, "ApplicationThrottled", headers=_wait(fault, RetryAfter.SECONDS))
         case FaultKind.REFUSE:
             raise GraphError(403, "ErrorAccessDenied")
         case FaultKind.UNAVAILABLE:
@@ -196,7 +196,18 @@ def _commit(fault: Fault) -> None:
         case FaultKind.PLACEHOLDER:
             raise GraphError(500, "ErrorMimeContentConversionFailed")
         case FaultKind.ERROR:
-            raise GraphError(fault.status, fault.code)
+            raise GraphError(fault.status, fault.code, headers=_wait(fault, RetryAfter.NONE))
+
+
+def _wait(fault: Fault, otherwise: RetryAfter) -> dict[str, str]:
+    """How long to wait, in the way that the fault says."""
+    match fault.retry_after or otherwise:
+        case RetryAfter.SECONDS:
+            return {"Retry-After": f"{fault.seconds:g}"}
+        case RetryAfter.DATE:
+            moment = datetime.now(UTC) + timedelta(seconds=fault.seconds)
+            return {"Retry-After": format_datetime(moment, usegmt=True)}
+    return {}
 
 
 def _ids(request: GraphRequest) -> dict[str, str]:

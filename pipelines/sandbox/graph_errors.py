@@ -37,13 +37,13 @@ class GraphError(Exception):
         self.message = TEXTS.get(code, code) if message is None else message
         self.headers = dict(headers or {})
 
-    def payload(self, request_id: str, client_request_id: str) -> dict[str, Any]:
-        """The body that tells it."""
+    def payload(self, request_id: str, client_request_id: str, inner: str) -> dict[str, Any]:
+        """The body that tells it; ``inner`` is what its details are called, which differs."""
         return {
             "error": {
                 "code": self.code,
                 "message": self.message,
-                "innerError": {
+                inner: {
                     "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}",
                     "request-id": request_id,
                     "client-request-id": client_request_id,

@@ -36,7 +36,7 @@ class Limiter:
         """Let a request in. Raises ``GraphError`` 429 where there are too many."""
         self._count(mailbox)
         if self._running[mailbox] >= self._settings.concurrency:
-            raise throttled(self._settings.retry_after)
+            raise _throttled(self._settings.retry_after)
         self._running[mailbox] += 1
         return Slot(self._running, mailbox)
 
@@ -48,9 +48,8 @@ class Limiter:
         self._windows[mailbox] = (start, asked + 1)
         if asked >= self._settings.requests:
             left = max(1.0, start + self._settings.window - now)
-            raise throttled(left, "Application is over its MailboxRequests limit.")
+            raise _throttled(left, "Application is over its MailboxRequests limit.")
 
 
-def throttled(seconds: float, message: str | None = None) -> GraphError:
-    """429, with the seconds to wait."""
-    return GraphError(429, "ApplicationThrottled", message, {"Retry-After": f"{round(seconds, 3):g}"})
+def _throttled(seconds: float, message: str | None = None) -> GraphError:
+    return GraphError(429, "ApplicationThrottled", message, {"Retry-After": f"{seconds:.0f}"})

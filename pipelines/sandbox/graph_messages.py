@@ -30,6 +30,7 @@ _MEETINGS = {
     "REPLY": ("eventMessageResponse", "meetingAccepted"),
     "CANCEL": ("eventMessage", "meetingCancelled"),
 }
+_CALENDARS = (b"text/calendar", b"Text/Calendar", b"TEXT/CALENDAR")
 _EXTENDED = re.compile(r"id\s+eq\s+'(\w+)\s+0x([0-9a-fA-F]+)'")
 
 
@@ -84,7 +85,7 @@ class MessageView:
     @cached_property
     def meeting(self) -> tuple[str, str] | None:
         """The types of a meeting message; None for any other."""
-        if b"text/calendar" not in self.mime.lower():
+        if not any(each in self.mime for each in _CALENDARS):
             return None
         found = self.record.meeting
         return _MEETINGS.get(found.method) if found else None
@@ -140,8 +141,9 @@ class MessageView:
         shown["@odata.etag"] = f'W/"{etag_key(self.message)}"'
         shown["id"] = self.id
         for name in DEFAULT if select is None else select:
-            if name != "id":
-                shown[name] = PROPERTIES[name](self)
+            value = PROPERTIES[name](self)
+            if name != "internetMessageHeaders" or value is not None:
+                shown[name] = value
         if self.meeting and select is None:
             shown["meetingMessageType"] = self.meeting[1]
         return shown

@@ -139,7 +139,9 @@ def _people(value: bytes) -> bytes:
 
 def _is_plain(person: Address) -> bool:
     address = person.address
-    return bool(_ADDRESS.fullmatch(address)) and not _SPECIAL.search(address) and "\ufffd" not in person.name
+    if not _ADDRESS.fullmatch(address) or _SPECIAL.search(address):
+        return False
+    return not any(each in person.name for each in "<>\ufffd")
 
 
 def _person(person: Address) -> bytes:

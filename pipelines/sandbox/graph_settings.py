@@ -34,9 +34,11 @@ class GraphSettings:
     empty_pages: float = 0.1
     """Chance that a page of delta is empty, and not the last."""
     repeats: float = 0.1
-    """Chance that a page of delta shows a message of an earlier one again."""
+    """Chance that a page of delta shows a message of an earlier one again, or a round an old change."""
     moves_shown: bool = True
     """Whether delta with immutable ids shows a message that was moved in; some tenants' does not."""
+    gzip: bool = True
+    """Whether answers are compressed for clients that accept it."""
     control_characters: bool = True
     """Whether control characters stand in JSON as they are."""
     roles_required: bool = True

@@ -62,7 +62,8 @@ def running(
             open_doors.callback(doors.stop)
             config = write_configuration(directory, chosen, port, doors.imap_port, doors.pop3_port)
             url = f"https://localhost:{port}"
-            yield Sandbox(config, url, doors.imap_port, doors.pop3_port, store.delivered, mailboxes)
+            shown = sum(folder.shows_mail for _, folder, _ in store.everything())
+            yield Sandbox(config, url, doors.imap_port, doors.pop3_port, shown, mailboxes)
     finally:
         store.close()
 

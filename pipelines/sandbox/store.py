@@ -87,6 +87,11 @@ class Folder:
         """Whether Graph's mail folders would list it."""
         return self.item_class == "IPF.Note"
 
+    @property
+    def shows_mail(self) -> bool:
+        """Whether a reader is expected to read it: it holds mail, and is not hidden."""
+        return self.holds_mail and not self.hidden
+
 
 @dataclass(slots=True)
 class Mailbox:
@@ -129,8 +134,6 @@ class Store:
         self._places: dict[str, tuple[Folder, Message]] = {}
         """Messages by both of their ids."""
         self.attempts: list[Attempt] = []
-        self.delivered = 0
-        """Messages that ever came in."""
 
     def close(self) -> None:
         """Give back the file."""
@@ -283,7 +286,6 @@ class Store:
                 len(mime), self._end, _sha256(mime), received_at,
             )  # fmt: skip
             self._end += len(mime)
-            self.delivered += 1
             self._place(folder, message, ChangeKind.CREATED)
             return message
 
