@@ -30,13 +30,8 @@ class Batch:
         self._done: dict[str, asyncio.Task[dict[str, Any]]] = {}
 
     async def answer(self) -> Answer:
-        """The answers, in no order."""
-        try:
-            self._door.check_token(self._request)
-            parts = _parts(self._request.body)
-        except GraphError as error:
-            return self._door.refusal(self._request, error)
-        for part in parts:
+        """The answers, in no order. Raises ``GraphError`` for what is no batch."""
+        for part in _parts(self._request.body):
             self._done[part["id"]] = asyncio.create_task(self._one(part))
         responses = list(await asyncio.gather(*self._done.values()))
         self._random.shuffle(responses)

@@ -65,7 +65,7 @@ class GraphDoor:
         slot: Slot | None = None
         try:
             if request.segments == ("$batch",) and request.method == "POST":
-                answer = await Batch(self, request, self._random).answer()
+                answer = await self._batch(request)
             else:
                 answer, slot = await self.answer(request)
             await send_answer(scope, receive, send, answer, slot)
@@ -78,16 +78,14 @@ class GraphDoor:
         slot: Slot | None = None
         try:
             self._note(request)
+            request.check()
             route, keys = find_route(request.method, request.segments, self.settings.cloud)
             user = keys.pop("user")
             fault = self._faults.match(Door.GRAPH, route.command, user, self._uid(user, keys.get("message")))
-            mailbox = self._enter(request, route, user, fault)
+            mailbox = self._enter(request, route, user)
             slot = self._limiter.admit(mailbox.address)
-            if fault and fault.kind is FaultKind.DELAY:
-                await asyncio.sleep(fault.seconds)
-                fault = None
             if fault:
-                _commit(fault)
+                await _commit(fault)
             call = GraphCall(
                 request,
                 GraphMailbox(self._store, mailbox),
@@ -105,6 +103,19 @@ class GraphDoor:
         if fault and fault.kind is FaultKind.DROP:
             answer.cut = fault.bytes
         return answer, slot
+
+    async def _batch(self, request: GraphRequest) -> Answer:
+        fault = self._faults.match(Door.GRAPH, "$batch")
+        try:
+            self.check_token(request)
+            if fault:
+                await _commit(fault)
+            answer = await Batch(self, request, self._random).answer()
+        except GraphError as error:
+            return self.refusal(request, error)
+        if fault and fault.kind is FaultKind.DROP:
+            answer.cut = fault.bytes
+        return answer
 
     def refusal(self, request: GraphRequest, error: GraphError) -> Answer:
         """An error as an answer."""
@@ -133,7 +144,7 @@ class GraphDoor:
 
     def _note(self, request: GraphRequest) -> None:
         """Note what would write, and refuse it."""
-        reading = request.segments[-1:] == ("translateExchangeIds",)
+        reading = request.method == "POST" and request.segments[-1:] == ("translateExchangeIds",)
         if request.method not in _WRITING or reading:
             return
         mailbox = request.segments[1] if len(request.segments) > 1 else ""
@@ -141,11 +152,8 @@ class GraphDoor:
         self.check_token(request)
         raise GraphError(403, "ErrorAccessDenied")
 
-    def _enter(self, request: GraphRequest, route: GraphRoute, user: str, fault: Fault | None) -> Mailbox:
+    def _enter(self, request: GraphRequest, route: GraphRoute, user: str) -> Mailbox:
         """The mailbox, if the token and the administrator let the application in."""
-        if fault and fault.kind is FaultKind.EXPIRE:
-            text = _REFUSED_TOKENS["ExpiredSignatureError"]
-            raise GraphError(401, "InvalidAuthenticationToken", text, _CHALLENGE)
         self.check_token(request, _ROLES.get(route.command, "Mail.Read"))
         try:
             mailbox = self._store.mailbox(user)
@@ -184,9 +192,14 @@ class GraphDoor:
         return answer
 
 
-def _commit(fault: Fault) -> None:
-    """Raise the refusals among the faults."""
+async def _commit(fault: Fault) -> None:
+    """Wait, or raise the refusals among the faults; what is left concerns the answer."""
     match fault.kind:
+        case FaultKind.DELAY:
+            await asyncio.sleep(fault.seconds)
+        case FaultKind.EXPIRE:
+            text = _REFUSED_TOKENS["ExpiredSignatureError"]
+            raise GraphError(401, "InvalidAuthenticationToken", text, _CHALLENGE)
         case FaultKind.THROTTLE:
             raise GraphError(429, "ApplicationThrottled", headers=_wait(fault, RetryAfter.SECONDS))
         case FaultKind.REFUSE:

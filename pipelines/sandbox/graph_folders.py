@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from pipelines.sandbox.graph_errors import bad_request
 from pipelines.sandbox.graph_mailbox import UNREAD, GraphMailbox
+from pipelines.sandbox.graph_request import read_select
 from pipelines.sandbox.store import Folder
 
 PROPERTIES = (
@@ -36,9 +36,4 @@ def folder_json(mailbox: GraphMailbox, folder: Folder, select: tuple[str, ...] |
 
 def folder_select(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """``$select`` for folders. Raises ``GraphError`` for a property that they do not have."""
-    for name in names or ():
-        if name not in (*PROPERTIES, *_SEARCH_PROPERTIES):
-            raise bad_request(
-                f"Could not find a property named '{name}' on type 'microsoft.graph.mailFolder'."
-            )
-    return names
+    return read_select(names, (*PROPERTIES, *_SEARCH_PROPERTIES), "mailFolder")

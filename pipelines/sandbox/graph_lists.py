@@ -4,6 +4,7 @@ Source: Microsoft, "List mailFolders", "List childFolders", "List messages", "Ge
 "Get attachment", "Paging Microsoft Graph data".
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -16,8 +17,10 @@ from pipelines.sandbox.graph_folders import folder_json, folder_select
 from pipelines.sandbox.graph_mailbox import Placed
 from pipelines.sandbox.graph_messages import MessageView, extended_properties, message_select
 from pipelines.sandbox.graph_request import MOST_PER_PAGE
+from pipelines.sandbox.store import Folder
 
 _USUAL_PAGE = 10
+_NAMED = re.compile(r"\s*displayName\s+eq\s+'((?:[^']|'')*)'\s*")
 Item = TypeVar("Item")
 
 
@@ -26,7 +29,7 @@ def list_folders(call: GraphCall, parent_id: str | None = None) -> dict[str, Any
     mailbox = call.mailbox
     parent = mailbox.root if parent_id is None else mailbox.folder(parent_id)
     select = folder_select(call.request.names("$select"))
-    found = mailbox.children(parent, hidden=call.request.flag("includehiddenfolders"))
+    found = _named(call, mailbox.children(parent, hidden=call.request.flag("includehiddenfolders")))
     where = "mailFolders" if parent_id is None else f"mailFolders('{parent_id}')/childFolders"
     page, rest = _paged(call, found)
     return {
@@ -34,6 +37,18 @@ def list_folders(call: GraphCall, parent_id: str | None = None) -> dict[str, Any
         **rest,
         "value": [folder_json(mailbox, each, select) for each in page],
     }
+
+
+def _named(call: GraphCall, found: list[Folder]) -> list[Folder]:
+    """The folders of the name in ``$filter``, if there is one."""
+    given = call.request.options.get("$filter")
+    if given is None:
+        return found
+    name = _NAMED.fullmatch(given)
+    if name is None:
+        raise GraphError(400, "ErrorInvalidUrlQueryFilter", f"Folders cannot be filtered by {given}.")
+    wanted = name[1].replace("''", "'")
+    return [each for each in found if each.path.rpartition("/")[2] == wanted]
 
 
 def count_folders(call: GraphCall, parent_id: str | None = None) -> int:

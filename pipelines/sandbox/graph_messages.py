@@ -18,9 +18,9 @@ from pipelines.mime import Address, Identity, Record, identity_from_headers, nor
 from pipelines.mime.fields import unfold
 from pipelines.mime.visible import visible_text
 from pipelines.mime.words import raw_text
-from pipelines.sandbox.graph_errors import bad_request
 from pipelines.sandbox.graph_mailbox import Placed
 from pipelines.sandbox.graph_parts import is_file, is_inline, open_message
+from pipelines.sandbox.graph_request import read_select
 from pipelines.sandbox.mail_doors_mime import read_header
 from pipelines.sandbox.store import Message, Store
 
@@ -193,10 +193,8 @@ MARKS = {"seen": "isRead", "flagged": "flag", "draft": "isDraft"}
 
 def message_select(names: tuple[str, ...] | None, *, headers: bool = True) -> tuple[str, ...] | None:
     """``$select`` for messages. Raises ``GraphError`` for a property that they do not have."""
-    for name in names or ():
-        if name not in PROPERTIES or (name == "internetMessageHeaders" and not headers):
-            raise bad_request(f"Could not find a property named '{name}' on type 'microsoft.graph.message'.")
-    return names
+    known = PROPERTIES if headers else [each for each in PROPERTIES if each != "internetMessageHeaders"]
+    return read_select(names, known, "message")
 
 
 def extended_properties(view: MessageView, expand: str) -> list[dict[str, str]]:

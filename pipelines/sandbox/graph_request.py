@@ -4,7 +4,7 @@ Source: OData 4.01 URL Conventions (keys in parentheses, ``$``-options), RFC 724
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
@@ -12,6 +12,10 @@ from pipelines.sandbox.graph_errors import bad_request
 
 VERSION = "/v1.0"
 MOST_PER_PAGE = 1000
+_OPTIONS = frozenset(
+    {"$count", "$deltatoken", "$expand", "$filter", "$format", "$orderby", "$search", "$select", "$skip"}
+    | {"$skiptoken", "$top"}
+)
 _KEYED = re.compile(r"([^(]+)\((.*)\)\Z", re.DOTALL)
 _PREFERENCE = re.compile(r'\s*([\w.\-]+)\s*(?:=\s*("[^"]*"|[^,;\s]*))?[^,]*(?:,|\Z)')
 
@@ -74,6 +78,12 @@ class GraphRequest:
         preferences = Preferences.read(headers.get("prefer", ""))
         return cls(method, root, path, _segments(path), options, headers, body, preferences)
 
+    def check(self) -> None:
+        """Raise ``GraphError`` for an option that OData does not have."""
+        for name in self.options:
+            if name.startswith("$") and name not in _OPTIONS:
+                raise bad_request(f"The query parameter '{name}' is not supported.")
+
     def flag(self, name: str) -> bool:
         """An option that is true or false."""
         return self.options.get(name, "").lower() == "true"
@@ -101,6 +111,17 @@ class GraphRequest:
         if not given:
             return None
         return tuple(each.strip() for each in given.split(",") if each.strip())
+
+
+def read_select(names: tuple[str, ...] | None, known: Iterable[str], kind: str) -> tuple[str, ...] | None:
+    """``$select`` in the properties' own spelling. Raises ``GraphError`` for one that ``kind`` lacks."""
+    if names is None:
+        return None
+    spelled = {each.lower(): each for each in known}
+    for name in names:
+        if name.lower() not in spelled:
+            raise bad_request(f"Could not find a property named '{name}' on type 'microsoft.graph.{kind}'.")
+    return tuple(spelled[name.lower()] for name in names)
 
 
 def _segments(path: str) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from pipelines.sandbox.graph_attachments import attachment, attachment_json
 from pipelines.sandbox.graph_call import GraphCall
-from pipelines.sandbox.graph_delta import folder_delta, message_delta
+from pipelines.sandbox.graph_delta import message_delta
 from pipelines.sandbox.graph_errors import GraphError, bad_request
+from pipelines.sandbox.graph_folder_delta import folder_delta
 from pipelines.sandbox.graph_lists import (
     count_folders,
     count_messages,
@@ -131,9 +132,13 @@ ROUTES = (
 
 def find_route(method: str, segments: tuple[str, ...], cloud: Cloud) -> tuple[GraphRoute, dict[str, str]]:
     """Who answers, and the keys in the URL. Raises ``GraphError``."""
+    if segments[0].lower() == "me":
+        raise bad_request("/me request is only valid with delegated authentication flow.")
     for route in ROUTES:
         keys = _match(route.pattern, segments)
-        if keys is not None and route.method == method and cloud not in route.absent_in:
+        if keys is not None and route.method == method:
+            if cloud in route.absent_in:
+                break
             return route, keys
     raise bad_request(f"Resource not found for the segment '{segments[-1]}'.")
 

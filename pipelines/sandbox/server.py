@@ -56,7 +56,7 @@ def running(
         control = Control(store, faults, entra, graph.settings, identity.control_token)
         with ExitStack() as open_doors:
             port = open_doors.enter_context(
-                _https(Starlette(routes=[*graph.routes(), *control.routes(), *entra.routes()]), identity)
+                serve_https(Starlette(routes=[*graph.routes(), *control.routes(), *entra.routes()]), identity)
             )
             doors = start_mail_doors(store, entra.verify, faults, identity.server_file)
             open_doors.callback(doors.stop)
@@ -77,7 +77,8 @@ class _Connection(HttpToolsProtocol):
 
 
 @contextmanager
-def _https(application: Starlette, identity: Identity) -> Iterator[int]:
+def serve_https(application: Starlette, identity: Identity) -> Iterator[int]:
+    """Serve on a free port of 127.0.0.1, which is given, for the length of the block."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))
