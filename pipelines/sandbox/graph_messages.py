@@ -99,18 +99,12 @@ class MessageView:
 
     def body(self) -> dict[str, str]:
         """HTML unless text is preferred, whatever the message has."""
-        record = self.record
+        text, page = self.record.text, self.record.html
         if self._text_body:
-            text = record.text if record.html is None else visible_text(record.html)
-            return {"contentType": "text", "content": text or ""}
-        if record.html is not None:
-            return {"contentType": "html", "content": record.html}
-        lines = html.escape(record.text or "", quote=False).replace("\n", "<br>\r\n")
-        page = '<html><head>\r\n<meta http-equiv="Content-Type" content="text/html; charset=utf-8"></head>'
-        return {
-            "contentType": "html",
-            "content": f'{page}<body>\r\n<div class="PlainText">{lines}</div>\r\n</body></html>\r\n',
-        }
+            kind, content = "text", (text or "") if page is None else visible_text(page)
+        else:
+            kind, content = "html", _as_page(text or "") if page is None else page
+        return {"contentType": kind, "content": content.replace("\n", "\r\n")}
 
     def preview(self) -> str:
         """The first characters of what a reader sees."""
@@ -236,6 +230,12 @@ def header_lines(header: bytes) -> list[tuple[str, str]]:
         if colon:
             found.append((raw_text(name, set()).strip(), raw_text(value.strip(), set())))
     return found
+
+
+def _as_page(text: str) -> str:
+    lines = html.escape(text, quote=False).replace("\n", "<br>\n")
+    head = '<html><head>\n<meta http-equiv="Content-Type" content="text/html; charset=utf-8"></head>'
+    return f'{head}<body>\n<div class="PlainText">{lines}</div>\n</body></html>\n'
 
 
 def _conversation(thread: str) -> str:
