@@ -4,7 +4,7 @@ import json
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,6 +79,11 @@ class Box:
             headers["Prefer"] = ", ".join(self.prefer)
         url = path if path.startswith("https://") else f"{self.url}/{path}".rstrip("/")
         return self.world.client.request(method, url, headers=headers | more.pop("headers", {}), **more)
+
+    def stream(self, path: str) -> AbstractContextManager[httpx.Response]:
+        """A request whose answer is read, uncompressed, as it comes."""
+        headers = {"Authorization": f"Bearer {self.world.token()}", "Accept-Encoding": "identity"}
+        return self.world.client.stream("GET", f"{self.url}/{path}", headers=headers)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.request("GET", path, **more)
