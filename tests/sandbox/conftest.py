@@ -1,5 +1,6 @@
 """A tenant inside the test's own process, shared by the tests of a module: starting one takes a second."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from pipelines.sandbox.control import SandboxControl
 from pipelines.sandbox.graph_settings import GraphSettings
 from pipelines.sandbox.identity import make_identity
 from pipelines.sandbox.server import Sandbox, running
+from tests.conftest import ROOT
 from tests.sandbox.graph_world import Box, World, open_graph
 
 
@@ -61,3 +63,13 @@ def box(graph_world: World) -> Iterator[Box]:
     graph_world.store.create_folder(address, "Archive", "archive")
     yield Box(graph_world, address)
     graph_world.faults.clear()
+
+
+@pytest.fixture(scope="session")
+def graph_description() -> Path:
+    """The folder of Microsoft's description of Graph: MAILOVER_GRAPH, else the one beside the project."""
+    named = os.environ.get("MAILOVER_GRAPH")
+    folder = Path(named) if named else ROOT.parent / "shared" / "facts"
+    if not (folder / "graph-mail-openapi.yaml").exists():
+        pytest.skip("the description of Graph is not here: set MAILOVER_GRAPH to its folder")
+    return folder
