@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from pipelines.sandbox.entra import Entra
 from pipelines.sandbox.faults import Door, Fault, FaultKind, Faults
+from pipelines.sandbox.graph_settings import GraphSettings
 from pipelines.sandbox.store import Folder, Message, Store, StoreError
 
 TOKEN_FILE = "control-token"  # noqa: S105 - the name of the file
@@ -31,7 +32,7 @@ _OPERATIONS = (
 class Control:
     """The API's server side."""
 
-    def __init__(self, store: Store, faults: Faults, entra: Entra, token: str) -> None:
+    def __init__(self, store: Store, faults: Faults, entra: Entra, graph: GraphSettings, token: str) -> None:
         self._store, self._faults, self._entra, self._token = store, faults, entra, token
         self._do: dict[str, Callable[..., Any]] = {name: getattr(store, name) for name in _OPERATIONS}
         self._do |= {
@@ -44,6 +45,7 @@ class Control:
             "attempts": lambda: [dataclasses.asdict(each) for each in store.attempts],
             "asked": faults.asked,
             "grant": self._grant,
+            "graph": graph.change,
             "mailboxes": self._mailboxes,
             "messages": self._messages,
             "read": self._read,
@@ -115,7 +117,7 @@ class Control:
         return [
             {"mailbox": mailbox.address, "folder": folder.path, **_shown(message)}
             for mailbox, folder, message in self._store.everything()
-            if folder.holds_mail
+            if folder.shows_mail
         ]
 
     def _read(self, address: str, path: str, uid: int) -> str:

@@ -37,6 +37,17 @@ class FaultKind(StrEnum):
     """Refuse to sign in, or to open the mailbox."""
     UNAVAILABLE = "unavailable"
     """Say that the server is not available."""
+    ERROR = "error"
+    """Answer with the HTTP ``status`` and error ``code``; without a code, with an empty body."""
+
+
+class RetryAfter(StrEnum):
+    """How an HTTP door tells how long to wait."""
+
+    SECONDS = "seconds"
+    """As ``seconds`` says, fraction included."""
+    DATE = "date"
+    NONE = "none"
 
 
 @dataclass(slots=True)
@@ -56,6 +67,10 @@ class Fault:
     probability: float = 1.0
     seconds: float = 1.0
     bytes: int = 0
+    status: int = 500
+    code: str = ""
+    retry_after: RetryAfter | None = None
+    """Told with ``throttle`` unless it is ``none``, with ``error`` only if it is given."""
 
 
 class Faults:

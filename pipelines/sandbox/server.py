@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pipelines.sandbox.control import Control, write_token
 from pipelines.sandbox.entra import Entra
 from pipelines.sandbox.faults import Faults
+from pipelines.sandbox.graph_door import GraphDoor
 from pipelines.sandbox.identity import Identity, make_identity
 from pipelines.sandbox.mail_doors import start_mail_doors
 from pipelines.sandbox.store import Store
@@ -25,7 +28,7 @@ class Sandbox:
 
     config: Path
     url: str
-    """The HTTPS side: token endpoint and control API."""
+    """The HTTPS side: Graph, token endpoint and control API."""
     imap_port: int
     pop3_port: int
     messages: int
@@ -49,22 +52,33 @@ def running(
         furnish(store, chosen, messages, mail, seed)
         faults = Faults(seed)
         entra = Entra(identity, faults)
-        control = Control(store, faults, entra, identity.control_token)
+        graph = GraphDoor(store, entra, faults, seed)
+        control = Control(store, faults, entra, graph.settings, identity.control_token)
         with ExitStack() as open_doors:
             port = open_doors.enter_context(
-                _https(Starlette(routes=[*control.routes(), *entra.routes()]), identity)
+                serve_https(Starlette(routes=[*graph.routes(), *control.routes(), *entra.routes()]), identity)
             )
             doors = start_mail_doors(store, entra.verify, faults, identity.server_file)
             open_doors.callback(doors.stop)
             config = write_configuration(directory, chosen, port, doors.imap_port, doors.pop3_port)
             url = f"https://localhost:{port}"
-            yield Sandbox(config, url, doors.imap_port, doors.pop3_port, store.delivered, mailboxes)
+            shown = sum(folder.shows_mail for _, folder, _ in store.everything())
+            yield Sandbox(config, url, doors.imap_port, doors.pop3_port, shown, mailboxes)
     finally:
         store.close()
 
 
+class _Connection(HttpToolsProtocol):
+    """Lets an application reset its connection: ``scope["state"]["transport"]``."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
 @contextmanager
-def _https(application: Starlette, identity: Identity) -> Iterator[int]:
+def serve_https(application: Starlette, identity: Identity) -> Iterator[int]:
+    """Serve on a free port of 127.0.0.1, which is given, for the length of the block."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))
@@ -72,6 +86,7 @@ def _https(application: Starlette, identity: Identity) -> Iterator[int]:
     listener.listen(128)
     settings = uvicorn.Config(
         application,
+        http=_Connection,
         ssl_certfile=str(identity.server_file),
         log_level="warning",
         access_log=False,

@@ -8,13 +8,14 @@ file on disk, so that tens of thousands of messages cost little memory.
 import hashlib
 import os
 import threading
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
-from secrets import token_urlsafe
+from secrets import token_bytes, token_urlsafe
 from typing import TypeVar
 
 
@@ -26,7 +27,10 @@ class ChangeKind(StrEnum):
     """What happened to a message, as a folder's change log tells it."""
 
     CREATED = "created"
+    MOVED_IN = "moved in"
     UPDATED = "updated"
+    MARKED = "marked"
+    """Flags only."""
     REMOVED = "removed"
 
 
@@ -38,6 +42,8 @@ class Change:
     kind: ChangeKind
     immutable_id: str
     mutable_id: str
+    flags: frozenset[str] = frozenset()
+    """The flags that changed, where nothing else did."""
 
 
 @dataclass(slots=True)
@@ -55,7 +61,7 @@ class Message:
     sha256: str
     modified_at: datetime
     change_key: int = 0
-    """Grows with every change of the message, as ``modified_at`` does."""
+    """Grows with every change of the message."""
 
 
 @dataclass(slots=True)
@@ -81,12 +87,19 @@ class Folder:
         """Whether Graph's mail folders would list it."""
         return self.item_class == "IPF.Note"
 
+    @property
+    def shows_mail(self) -> bool:
+        """Whether a reader is expected to read it: it holds mail, and is not hidden."""
+        return self.holds_mail and not self.hidden
+
 
 @dataclass(slots=True)
 class Mailbox:
     """One address of the tenant."""
 
     address: str
+    root_id: str
+    """What Graph knows the folder above the topmost ones by."""
     granted: bool = True
     """Whether the application may read it."""
     folders: dict[str, Folder] = field(default_factory=dict)
@@ -116,12 +129,13 @@ class Store:
         self._end = 0
         self._now = now
         self._lock = threading.RLock()
-        self._numbers = count(1)
+        self.latest_change = 0
+        """The number of the latest change of any folder."""
         self._uidvalidities = count(int(datetime.now(UTC).timestamp()))
         self._mailboxes: dict[str, Mailbox] = {}
+        self._places: dict[str, tuple[Folder, Message]] = {}
+        """Messages by both of their ids."""
         self.attempts: list[Attempt] = []
-        self.delivered = 0
-        """Messages that ever came in."""
 
     def close(self) -> None:
         """Give back the file."""
@@ -161,6 +175,18 @@ class Store:
             raise StoreError(f"no message {uid} in {path} of {address}")
         return found
 
+    def find(self, address: str, message_id: str) -> tuple[Folder, Message]:
+        """A message by its immutable or its mutable id, and where it lies. Raises ``StoreError``."""
+        with self._lock:
+            folder, message = self._places.get(message_id, (None, None))
+            if (
+                folder is None
+                or message is None
+                or self.mailbox(address).folders.get(folder.path) is not folder
+            ):
+                raise StoreError(f"no message of this id in {address}")
+            return folder, message
+
     def listing(self, address: str, path: str) -> list[Message]:
         """The messages of a folder in UID order, as they are now."""
         with self._lock:
@@ -194,7 +220,7 @@ class Store:
     def create_mailbox(self, address: str, *, granted: bool = True) -> Mailbox:
         """A new mailbox without folders."""
         with self._lock:
-            created = self._mailboxes.setdefault(address.lower(), Mailbox(address.lower()))
+            created = self._mailboxes.setdefault(address.lower(), Mailbox(address.lower(), _folder_id()))
             created.granted = granted
             return created
 
@@ -215,7 +241,7 @@ class Store:
             if path in folders or (parent and parent not in folders):
                 raise StoreError(f"{path} is there already, or {parent} is not")
             folders[path] = Folder(
-                token_urlsafe(24), path, role, hidden, search, item_class, next(self._uidvalidities)
+                _folder_id(), path, role, hidden, search, item_class, next(self._uidvalidities)
             )
             return folders[path]
 
@@ -240,7 +266,8 @@ class Store:
             path = self.folder(address, path).path
             folders = self.mailbox(address).folders
             for old in [each for each in folders if each == path or each.startswith(f"{path}/")]:
-                del folders[old]
+                for message in folders.pop(old).messages.values():
+                    del self._places[message.immutable_id], self._places[message.mutable_id]
 
     def deliver(
         self,
@@ -255,13 +282,13 @@ class Store:
         with self._lock:
             folder = self.folder(address, path)
             os.pwrite(self._blob, mime, self._end)
+            received_at = received_at or self._now()
             message = Message(
-                token_urlsafe(24), token_urlsafe(24), 0, "", received_at or self._now(), set(flags),
-                len(mime), self._end, _sha256(mime), self._now(),
+                _immutable_id(), _mutable_id(), 0, "", received_at, set(flags),
+                len(mime), self._end, _sha256(mime), received_at,
             )  # fmt: skip
             self._end += len(mime)
-            self.delivered += 1
-            self._place(folder, message)
+            self._place(folder, message, ChangeKind.CREATED)
             return message
 
     def move(self, address: str, path: str, uid: int, to_path: str) -> Message:
@@ -269,8 +296,9 @@ class Store:
         with self._lock:
             target = self.folder(address, to_path)
             message = self._take(self.folder(address, path), uid)
-            message.mutable_id = token_urlsafe(24)
-            self._place(target, message)
+            message.mutable_id = _mutable_id()
+            self._place(target, message, ChangeKind.MOVED_IN)
+            message.modified_at = self._now()
             return message
 
     def copy(self, address: str, path: str, uid: int, to_path: str) -> Message:
@@ -278,10 +306,10 @@ class Store:
         with self._lock:
             target, original = self.folder(address, to_path), self.message(address, path, uid)
             message = Message(
-                token_urlsafe(24), token_urlsafe(24), 0, "", original.received_at, set(original.flags),
+                _immutable_id(), _mutable_id(), 0, "", original.received_at, set(original.flags),
                 original.size, original.offset, original.sha256, self._now(),
             )  # fmt: skip
-            self._place(target, message)
+            self._place(target, message, ChangeKind.CREATED)
             return message
 
     def delete(self, address: str, path: str, uid: int) -> None:
@@ -293,8 +321,10 @@ class Store:
         """Replace a message's flags."""
         with self._lock:
             message = self.message(address, path, uid)
+            changed = message.flags ^ flags
             message.flags = set(flags)
-            self._log(self.folder(address, path), ChangeKind.UPDATED, message)
+            message.modified_at = self._now()
+            self._log(self.folder(address, path), ChangeKind.MARKED, message, frozenset(changed))
 
     def edit(self, address: str, path: str, uid: int, mime: bytes) -> Message:
         """Change a message's content: the ids Graph knows stay, UID and UIDL are new."""
@@ -307,6 +337,7 @@ class Store:
             self._end += len(mime)
             del folder.messages[uid]
             self._number(folder, message)
+            message.modified_at = self._now()
             self._log(folder, ChangeKind.UPDATED, message)
             return message
 
@@ -325,11 +356,13 @@ class Store:
         if message is None:
             raise StoreError(f"no message {uid} in {folder.path}")
         self._log(folder, ChangeKind.REMOVED, message)
+        del self._places[message.immutable_id], self._places[message.mutable_id]
         return message
 
-    def _place(self, folder: Folder, message: Message) -> None:
+    def _place(self, folder: Folder, message: Message, how: ChangeKind) -> None:
         self._number(folder, message)
-        self._log(folder, ChangeKind.CREATED, message)
+        self._places[message.immutable_id] = self._places[message.mutable_id] = (folder, message)
+        self._log(folder, how, message)
 
     @staticmethod
     def _number(folder: Folder, message: Message) -> None:
@@ -338,10 +371,14 @@ class Store:
         folder.uid_next += 1
         folder.messages[message.uid] = message
 
-    def _log(self, folder: Folder, kind: ChangeKind, message: Message) -> None:
+    def _log(
+        self, folder: Folder, kind: ChangeKind, message: Message, flags: frozenset[str] = frozenset()
+    ) -> None:
         message.change_key += 1
-        message.modified_at = self._now()
-        folder.changes.append(Change(next(self._numbers), kind, message.immutable_id, message.mutable_id))
+        self.latest_change += 1
+        folder.changes.append(
+            Change(self.latest_change, kind, message.immutable_id, message.mutable_id, flags)
+        )
 
 
 def as_crlf(mime: bytes) -> bytes:
@@ -349,6 +386,23 @@ def as_crlf(mime: bytes) -> bytes:
     if b"\n" in mime.replace(b"\r\n", b"") or b"\r" in mime.replace(b"\r\n", b""):
         mime = mime.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
     return mime if mime.endswith(b"\r\n") else mime + b"\r\n"
+
+
+def _mutable_id() -> str:
+    return _id(b"\0\x03\x24", 113)
+
+
+def _immutable_id() -> str:
+    return _id(b"\0\x09\0", 53)
+
+
+def _folder_id() -> str:
+    return _id(b"\0\x03\x24", 89)
+
+
+def _id(start: bytes, size: int) -> str:
+    """An id as long as Exchange's, which begins as these do and ends in ``=``."""
+    return urlsafe_b64encode(start + token_bytes(size - len(start))).decode()
 
 
 def _sha256(content: bytes) -> str:

@@ -32,6 +32,9 @@ _OTHER_FOLDERS = {
     "Journal": "IPF.Journal",
     "Sync Issues": "IPF.Note.SyncIssues",
 }
+HIDDEN, SEARCH = "Import Staging", "Unread Mail"
+"""Folders of the first mailbox that only Graph shows: one is hidden, one finds mail of others."""
+_HIDDEN_MESSAGES = 2
 REFUSED = "isaiah.langer@contoso.com"
 """A mailbox of the tenant that the application may not read."""
 _HEADERS = 64 * 1024
@@ -69,6 +72,8 @@ def furnish(store: Store, chosen: list[Seat], messages: int, mail: Path | None, 
     """
     for seat in chosen:
         _create(store, seat.address)
+    store.create_folder(chosen[0].address, HIDDEN, hidden=True)
+    store.create_folder(chosen[0].address, SEARCH, search=True)
     _create(store, REFUSED)
     store.mailbox(REFUSED).granted = False
     if mail is not None:
@@ -77,6 +82,9 @@ def furnish(store: Store, chosen: list[Seat], messages: int, mail: Path | None, 
     for seat, share in zip(chosen, _shares(messages, len(chosen)), strict=True):
         for letter in generate(seat.address, share, seed):
             store.deliver(seat.address, letter.folder, letter.mime, letter.received_at, letter.flags)
+    if messages:
+        for letter in generate(f"staging.{chosen[0].address}", _HIDDEN_MESSAGES, seed):
+            store.deliver(chosen[0].address, HIDDEN, letter.mime, letter.received_at)
 
 
 def _shares(messages: int, mailboxes: int) -> Iterator[int]:

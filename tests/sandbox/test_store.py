@@ -68,7 +68,7 @@ def test_the_change_log_tells_a_move_in_both_folders(store: Store) -> None:
     store.move(KIM, "Inbox", 1, "Archive")
     store.move(KIM, "Archive", 1, "Inbox")
     kinds = [each.kind for each in store.folder(KIM, "Inbox").changes]
-    assert kinds == [ChangeKind.CREATED, ChangeKind.REMOVED, ChangeKind.CREATED]
+    assert kinds == [ChangeKind.CREATED, ChangeKind.REMOVED, ChangeKind.MOVED_IN]
 
 
 def test_a_renamed_folder_takes_its_children_along(store: Store) -> None:
