@@ -70,7 +70,7 @@ class ImapSession(MailSession[IMAPClient]):
     """One mailbox over IMAP4rev1 with TLS and XOAUTH2. Only EXAMINE opens folders: nothing can be changed."""
 
     protocol = IMAP
-    errors = (imaplib.IMAP4.error, *MailSession.errors)
+    errors = (imaplib.IMAP4.error, ValueError, *MailSession.errors)
 
     def __init__(self, tenant: Tenant, mailbox: str, tokens: TokenProvider, clock: Clock) -> None:
         """Nothing is sent before the first command."""

@@ -174,7 +174,7 @@ def _explain(error: Exception, server: Server, protocol: MailProtocol) -> tuple[
     if isinstance(error, ssl.SSLError):
         remedy = "check that the port speaks TLS 1.2 or later from the first byte (not STARTTLS)"
         return "TLS failed", remedy, False
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror | UnicodeError):
         remedy = f"check {protocol.setting}, tenant.cloud and this computer's DNS"
         return f"the name {server.host} is not known", remedy, True
     if isinstance(error, ConnectionRefusedError):

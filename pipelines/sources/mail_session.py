@@ -38,7 +38,7 @@ class MailSession(ABC, Generic[Client]):
     """One mailbox over TLS, signed in with XOAUTH2; what ``Client`` is, the protocol says."""
 
     protocol: ClassVar[MailProtocol]
-    errors: ClassVar[tuple[type[Exception], ...]] = (OSError, ValueError, MailoverError)
+    errors: ClassVar[tuple[type[Exception], ...]] = (OSError, UnicodeError, MailoverError)
     """What may come out of a client; anything else is a fault of Mailover."""
 
     def __init__(

@@ -8,7 +8,7 @@ from pipelines.sources.base import Entry, FetchFailed
 from pipelines.sources.mail_bodies import Outcome, batches, outcome
 from pipelines.sources.mail_faults import CommandRefusedError, quote
 from pipelines.sources.pop3_session import Pop3Session
-from pipelines.sources.pop3_wire import Pop3Connection
+from pipelines.sources.pop3_wire import NotPop3Error, Pop3Connection
 
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_MESSAGES = 100
@@ -63,17 +63,14 @@ class Bodies:
         answers: _Answers = {}
         try:
             self._ask("RETR {}", [entry.native_id], answers, _SINGLE_TRIES)
-        except ConnectionLostError:
+        except ConnectionLostError as lost:
             self._lost_in_a_row += 1
             # Raises where the server is away altogether: then nothing is the message's fault.
             self._session.run_listed(lambda _client, _numbers: None)
             if self._lost_in_a_row >= _MOST_LOST:
                 raise
-            return FetchFailed(
-                entry,
-                "connection-lost",
-                f"the server ended the connection {_SINGLE_TRIES} times when asked for it",
-            )
+            told = f"asked for it {_SINGLE_TRIES} times: {lost.message}"
+            return FetchFailed(entry, "connection-lost", told)
         answer = answers[entry.native_id]
         if answer is None:
             return _gone(entry)
@@ -89,11 +86,19 @@ class Bodies:
             wanted = [each for each in native_ids if each not in answers]
             answers.update((each, None) for each in wanted if each not in numbers)
             listed = [each for each in wanted if each in numbers]
+            if not listed:
+                return
             commands = [command.format(numbers[each]) for each in listed]
-            for native_id, answer in zip(listed, client.ask_each(commands), strict=True):
-                if isinstance(answer, CommandRefusedError) and self._session.fault(answer.text):
-                    raise answer
-                answers[native_id] = answer
+            try:
+                for native_id, answer in zip(listed, client.ask_each(commands), strict=True):
+                    answers[native_id] = answer
+                # Answers have no names: that this one is in its place shows that the others were.
+                client.count()
+            except NotPop3Error:
+                # Some message ended too early, at a dot that was not doubled. Which, cannot be told.
+                for each in listed:
+                    answers.pop(each, None)
+                raise
 
         self._session.run_listed(ask, tries=tries)
 

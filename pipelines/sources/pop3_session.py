@@ -29,11 +29,10 @@ from pipelines.sources.mail_session import (
     MailSession,
     SignInRefusedError,
 )
-from pipelines.sources.pop3_wire import NoUniqueIdError, Pop3Connection
+from pipelines.sources.pop3_wire import NotPop3Error, NoUniqueIdError, Pop3Connection, SessionRefusedError
 
 _LONGEST_TOKEN = 4096
 """Characters; with more, Exchange's POP3 answers with a protocol error (seen since July 2025)."""
-_OTHER_WAY = "without it messages cannot be told apart: read the mailbox by IMAP (legacy: imap)"
 _LOCKED = re.compile(
     r"\[in-use\]|\b(mail ?drop|mailbox)\b.{0,40}\b(locked|in use|busy)|\block\b.{0,20}\b(mail ?drop|mailbox)"
     r"|\b(another|other) (pop3? )?session",
@@ -51,6 +50,7 @@ class Pop3Session(MailSession[Pop3Connection]):
     """
 
     protocol = POP3
+    errors = (NotPop3Error, NoUniqueIdError, *MailSession.errors)
 
     def __init__(self, tenant: Tenant, mailbox: str, tokens: TokenProvider, clock: Clock) -> None:
         """Nothing is sent before the first command."""
@@ -60,16 +60,10 @@ class Pop3Session(MailSession[Pop3Connection]):
         """``run`` with the message numbers of the session that ``work`` is done in, by native id."""
         return self.run(lambda client: work(client, client.numbers()), tries=tries)
 
-    def fault(self, text: str) -> Fault | None:
-        """The fault that a server's ``text`` stands for; None where it concerns the one command only."""
-        if _CLOSED.search(text):
-            return lost_connection(self.mailbox, f"the server said {quote(text)}")
-        return self._passing(text)
-
     def _connect(self, context: ssl.SSLContext) -> Pop3Connection:
         plain = socket.create_connection(self._server, CONNECT_SECONDS)
         secure = context.wrap_socket(plain, server_hostname=self._server.host)
-        client = Pop3Connection(secure)
+        client = Pop3Connection(secure, lambda text: bool(self._session_fault(text)))
         try:
             client.greeting()
         except Exception:
@@ -83,14 +77,12 @@ class Pop3Session(MailSession[Pop3Connection]):
         try:
             client.ask("AUTH XOAUTH2")
         except CommandRefusedError as refused:
-            if self.fault(refused.text):
-                raise
             raise no_xoauth2(self._server, POP3, f": it says {quote(refused.text)}") from None
         try:
             if not client.ask(b64encode(self._response()).decode()).upper().startswith("+OK"):
                 # A second challenge tells why it was refused; an empty answer ends the exchange.
                 client.ask("")
-        except CommandRefusedError as refused:
+        except (CommandRefusedError, SessionRefusedError) as refused:
             raise SignInRefusedError(refused.text) from None
         except ConnectionError:
             if len(self._response()) <= _LONGEST_TOKEN:
@@ -107,31 +99,39 @@ class Pop3Session(MailSession[Pop3Connection]):
         client.close()
 
     def _fault(self, error: Exception) -> Fault:
+        if isinstance(error, SessionRefusedError):
+            return self._session_fault(error.text) or self._lost(error.text)
+        if isinstance(error, SignInRefusedError):
+            return self._passing(error.text) or self._sign_in_refused(error.text)
         if isinstance(error, CommandRefusedError):
-            return self._refusal(error)
+            return (
+                self._not_listed(f"refuses UIDL or STAT: {quote(error.text)}")
+                if self._client
+                else self._lost(error.text)
+            )
         if isinstance(error, MailoverError):
             return Fault(error, keeps_session=self._signed_in)
         if self._client is None:
             return self._unreachable(error)
         if isinstance(error, NoUniqueIdError):
-            told = f"{self.mailbox}: the server lists a message without a unique-id (UIDL)"
-            return Fault(MailoverError(told, remedy=_OTHER_WAY), (0.0,))
+            return self._not_listed("lists a message without a unique-id (UIDL)")
         return lost_connection(self.mailbox, broken(error, POP3))
+
+    def _session_fault(self, text: str) -> Fault | None:
+        """The fault that a server's ``text`` stands for; None where it concerns the one command only."""
+        return self._passing(text) or (self._lost(text) if _CLOSED.search(text) else None)
 
     def _passing(self, text: str) -> Fault | None:
         if _LOCKED.search(text):
             return Fault(_locked(self.mailbox, text), (2.0, 5.0, 15.0, 30.0, 60.0))
         return session_fault(text, self.mailbox, POP3)
 
-    def _refusal(self, refused: CommandRefusedError) -> Fault:
-        if isinstance(refused, SignInRefusedError):
-            return self._passing(refused.text) or self._sign_in_refused(refused.text)
-        if known := self.fault(refused.text):
-            return known
-        if self._client is None:
-            return lost_connection(self.mailbox, f"the server said {quote(refused.text)}")
-        told = f"{self.mailbox}: the server refuses UIDL or STAT: {quote(refused.text)}"
-        return Fault(MailoverError(told, remedy=_OTHER_WAY), (0.0,))
+    def _lost(self, text: str) -> Fault:
+        return lost_connection(self.mailbox, f"the server said {quote(text)}")
+
+    def _not_listed(self, how: str) -> Fault:
+        remedy = "without it messages cannot be told apart: read the mailbox by IMAP (legacy: imap)"
+        return Fault(MailoverError(f"{self.mailbox}: the server {how}", remedy=remedy), (0.0,))
 
     def _sign_in_refused(self, text: str) -> Fault:
         if len(self._response()) > _LONGEST_TOKEN:

@@ -32,6 +32,14 @@ class NotPop3Error(ValueError):
     """What came is no answer of a POP3 server. Never holds what came: it may be mail."""
 
 
+class SessionRefusedError(ConnectionError):
+    """An ``-ERR`` that concerns the session, whatever the command was; ``text`` is the server's."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
 class NoUniqueIdError(ValueError):
     """A listing names a message without a unique-id, or a unique-id without a message."""
 
@@ -93,11 +101,13 @@ class Answers:
 class Pop3Connection:
     """One connection. After an error other than ``CommandRefusedError`` it is of no more use."""
 
-    def __init__(self, connection: ssl.SSLSocket) -> None:
-        """``connection`` is open and has not been read from."""
+    def __init__(self, connection: ssl.SSLSocket, ends_session: Callable[[str], bool]) -> None:
+        """``connection`` is open and has not been read from; ``ends_session``: of the words of a refusal."""
         self._socket = connection
+        self._ends_session = ends_session
         self._answers = Answers(connection.recv)
         self._due = 0
+        self._read = False
         self._numbers: dict[str, int] | None = None
         self._capabilities: dict[str, str] | None = None
 
@@ -123,7 +133,8 @@ class Pop3Connection:
         6.6: in any other server commands may be lost), else one after the other. Whoever does not
         read to the end has to give up the connection.
         """
-        at_once = len(commands) if "PIPELINING" in self.capabilities() else 1
+        self._read = True
+        at_once = len(commands) if commands and "PIPELINING" in self.capabilities() else 1
         for start in range(0, len(commands), at_once):
             some = commands[start : start + at_once]
             self._send(some)
@@ -160,15 +171,21 @@ class Pop3Connection:
             return {}
 
     def count(self) -> int:
-        """How many messages STAT counts."""
-        found = re.match(r"\+OK +(\d+)", self.ask("STAT"), re.IGNORECASE)
+        """How many messages STAT counts. ``NotPop3Error`` also where another answer stands in its place."""
+        found = re.match(r"\+OK +(\d+) +\d+\b", self.ask("STAT"), re.IGNORECASE)
         if found is None:
             raise NotPop3Error
         return int(found[1])
 
     def quit(self, seconds: float) -> None:
-        """Sign off, so that the server lets in the next session at once; no DELE stands, so none is deleted."""
+        """Sign off, so that the server lets in the next session at once.
+
+        Where messages were read, RSET makes the server forget what QUIT would write down of it
+        (Dovecot: that they were seen).
+        """
         self._socket.settimeout(seconds)
+        if self._read:
+            self.ask("RSET")
         self.ask("QUIT")
 
     def close(self) -> None:
@@ -185,7 +202,9 @@ class Pop3Connection:
     def _take(self, answer: Callable[[], T]) -> T:
         try:
             told = answer()
-        except CommandRefusedError:
+        except CommandRefusedError as refused:
+            if self._ends_session(refused.text):
+                raise SessionRefusedError(refused.text) from None
             self._due -= 1
             raise
         self._due -= 1

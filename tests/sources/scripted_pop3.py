@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from tests.sources.scripted import Scripted
 
-READING = re.compile(r"CAPA|AUTH XOAUTH2|UIDL|LIST|STAT|RETR \d+|TOP \d+ 0|QUIT")
+READING = re.compile(r"CAPA|AUTH XOAUTH2|UIDL|LIST|STAT|RETR \d+|TOP \d+ 0|RSET|QUIT")
 """Every command that a reader may send: none changes anything."""
 CAPABILITIES = b"TOP\r\nUIDL\r\nSASL PLAIN XOAUTH2\r\nUSER\r\n"
 
@@ -68,8 +68,8 @@ class ScriptedPop3(Scripted):
             return lines(b"".join(sizes))
         if verb == "STAT":
             return b"+OK %d 9999\r\n" % len(self.numbered)
-        if verb == "QUIT":
-            return b"+OK signing off.\r\n"
+        if verb in ("RSET", "QUIT"):
+            return b"+OK\r\n"
         if verb in ("RETR", "TOP"):
             content = self.messages.get(self.numbered[int(arguments[0]) - 1])
             if content is None:

@@ -15,6 +15,7 @@ from pipelines.sources.pop3_wire import (
     NotPop3Error,
     NoUniqueIdError,
     Pop3Connection,
+    SessionRefusedError,
     read_sizes,
     read_uidl,
 )
@@ -38,7 +39,7 @@ class Line:
 
 
 def connected(line: Line) -> Pop3Connection:
-    return Pop3Connection(cast(ssl.SSLSocket, line))
+    return Pop3Connection(cast(ssl.SSLSocket, line), lambda text: text == "throttled")
 
 
 def lines_of(*pieces: bytes) -> bytes:
@@ -185,7 +186,19 @@ def test_nothing_is_asked_while_answers_are_still_to_come() -> None:
         client.count()
 
 
-@pytest.mark.parametrize("told", [b"+OK\r\n", b"+OK many\r\n", b"+OK -1 5\r\n"])
+@pytest.mark.parametrize("told", [b"+OK\r\n", b"+OK many\r\n", b"+OK -1 5\r\n", b"+OK 120 octets\r\n"])
 def test_a_count_that_is_none_is_not_taken_for_zero(told: bytes) -> None:
     with pytest.raises(NotPop3Error):
         connected(Line(told)).count()
+
+
+@pytest.mark.parametrize("ask", [Pop3Connection.capabilities, Pop3Connection.sizes, Pop3Connection.count])
+def test_a_refusal_of_the_session_is_not_taken_for_one_of_the_command(
+    ask: Callable[[Pop3Connection], object],
+) -> None:
+    client = connected(Line(b"-ERR throttled\r\n"))
+    with pytest.raises(SessionRefusedError) as caught:
+        ask(client)
+    assert caught.value.text == "throttled"
+    with pytest.raises(ConnectionAbortedError):
+        client.count()
