@@ -24,6 +24,8 @@ class WaitlessClock:
 
     def __init__(self) -> None:
         self.waits: list[float] = []
+        self.on_sleep: Callable[[], None] = lambda: None
+        """What happens in the meantime."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -33,6 +35,7 @@ class WaitlessClock:
 
     def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
+        self.on_sleep()
 
 
 class NumberedTokens(TokenProvider):

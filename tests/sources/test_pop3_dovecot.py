@@ -14,6 +14,7 @@ from pipelines.clock import SystemClock
 from pipelines.errors import MailboxRefusedError
 from pipelines.sources import Fetched, FetchFailed, Page, ProtocolName, Source, open_source
 from tests.dovecot_fixture import PASSWORD, Dovecot, DovecotMailbox, MintedTokens
+from tests.sources.conftest import WaitlessClock
 from tests.sources.reading import fetched, inbox_of, mails, walk
 
 
@@ -23,10 +24,10 @@ def mailbox(dovecot: Dovecot, address: str) -> DovecotMailbox:
 
 
 @pytest.fixture
-def source(dovecot: Dovecot, address: str, mailbox: DovecotMailbox) -> Iterator[Source]:
+def source(dovecot: Dovecot, address: str, mailbox: DovecotMailbox, clock: WaitlessClock) -> Iterator[Source]:
     config = dovecot.config(address, legacy="pop3")
     with closing(
-        open_source(config, config.mailboxes[0], ProtocolName.POP3, dovecot.tokens(address), SystemClock())
+        open_source(config, config.mailboxes[0], ProtocolName.POP3, dovecot.tokens(address), clock)
     ) as opened:
         yield opened
 
