@@ -114,7 +114,6 @@ def test_nothing_lost_whatever_goes_wrong_during_an_ingest(tenant: RunningSandbo
         {"kind": "drop", "bytes": 2000, "times": 2},
         {"kind": "drop", "times": 1},
         {"kind": "throttle", "seconds": 0.2, "times": 2},
-        {"kind": "empty", "times": 1},
     ]
     for each in faults:
         fault(tenant, command="RETR", probability=0.3, **each)
