@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain, pairwise
 
 from pipelines.errors import ConnectionLostError
 from pipelines.sources.base import Entry, FetchFailed
@@ -29,12 +30,17 @@ class Bodies:
         self._lost_in_a_row = 0
 
     def fetch(self, entries: Iterable[Entry]) -> Iterator[Outcome]:
-        """One outcome per entry. Holds no more than a batch (4 MiB as listed) or one larger message."""
+        """One outcome per entry. Holds no more than a batch (4 MiB as listed) or one larger message.
+
+        While the caller works on a batch, the server is on the next.
+        """
         left: list[Entry] = []
-        for batch in batches(((each.native_id, each) for each in entries), BATCH_MESSAGES, BATCH_BYTES):
+        by_id = ((each.native_id, each) for each in entries)
+        ahead = chain(batches(by_id, BATCH_MESSAGES, BATCH_BYTES), ({},))
+        for batch, following in pairwise(ahead):
             answers: _Answers = {}
             with suppress(ConnectionLostError):
-                self._ask("RETR {}", list(batch), answers, _BATCH_TRIES)
+                self._ask("RETR {}", list(batch), answers, _BATCH_TRIES, following=list(following))
             for native_id, entry in batch.items():
                 answer = answers.pop(native_id, b"")
                 if answer is None:
@@ -79,8 +85,18 @@ class Bodies:
         self._lost_in_a_row = 0
         return outcome(entry, answer)
 
-    def _ask(self, command: str, native_ids: Sequence[str], answers: _Answers, tries: int) -> None:
-        """Fill ``answers``; what came before the connection was lost for good stays in it."""
+    def _ask(
+        self,
+        command: str,
+        native_ids: Sequence[str],
+        answers: _Answers,
+        tries: int,
+        following: Sequence[str] = (),
+    ) -> None:
+        """Fill ``answers``; what came before the connection was lost for good stays in it.
+
+        ``following``: what the next question will be about, sent on when all have answers.
+        """
 
         def ask(client: Pop3Connection, numbers: Mapping[str, int]) -> None:
             wanted = [each for each in native_ids if each not in answers]
@@ -88,8 +104,8 @@ class Bodies:
             listed = [each for each in wanted if each in numbers]
             if not listed:
                 return
-            commands = [command.format(numbers[each]) for each in listed]
             try:
+                commands = [command.format(numbers[each]) for each in listed]
                 for native_id, answer in zip(listed, client.ask_each(commands), strict=True):
                     answers[native_id] = answer
                 # Answers have no names: that this one is in its place shows that the others were.
@@ -99,6 +115,8 @@ class Bodies:
                 for each in listed:
                     answers.pop(each, None)
                 raise
+            if there := [command.format(numbers[each]) for each in following if each in numbers]:
+                client.ask_ahead(there)
 
         self._session.run_listed(ask, tries=tries)
 

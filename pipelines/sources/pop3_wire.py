@@ -20,6 +20,7 @@ _END = b".\r\n"
 _LONGEST_UIDL = 400
 """Characters; RFC 1939 allows 70. Longer ones stand by their digest."""
 
+_DOT = re.compile(rb"\r\n\.")
 _UIDL = re.compile(rb"[ \t]*(\d+)[ \t]+([^ \t]+)")
 _SIZE = re.compile(rb"[ \t]*(\d+)[ \t]+(\d+)")
 _PLAIN = re.compile(rb"[!-~]{1,%d}" % _LONGEST_UIDL)
@@ -67,20 +68,32 @@ class Answers:
         A CR or LF alone is content: only CRLF ends a line. Raises ``CommandRefusedError`` for ``-ERR``.
         """
         self.status()
-        buffer, searched = self._buffer, 0
+        buffer = self._buffer
         while len(buffer) < len(_END):
             self._more()
         if buffer.startswith(_END):
             del buffer[: len(_END)]
             return b""
-        while (end := buffer.find(b"\r\n" + _END, searched)) < 0:
-            searched = max(0, len(buffer) - len(_END) - 1)
-            self._more()
+        end, doubled = self._end_of_lines()
         with memoryview(buffer) as view:
-            block = bytes(view[: end + 2])
-        del buffer[: end + 2 + len(_END)]
-        block = block.replace(b"\r\n..", b"\r\n.")
-        return block[1:] if block.startswith(b"..") else block
+            lines = bytes(view[:end])
+        del buffer[: end + len(_END)]
+        if doubled:
+            lines = lines.replace(b"\r\n..", b"\r\n.")
+        return lines[1:] if lines.startswith(b"..") else lines
+
+    def _end_of_lines(self) -> tuple[int, bool]:
+        """Where the end mark stands, and whether a line before it begins with a dot."""
+        buffer, at, dots = self._buffer, 0, False
+        while True:
+            found = _DOT.search(buffer, at)
+            at = found.start() if found else max(0, len(buffer) - 2)
+            if found is None or len(buffer) < at + 2 + len(_END):
+                self._more()
+            elif buffer.startswith(_END, at + 2):
+                return at + 2, dots
+            else:
+                at, dots = at + 1, True
 
     def _line(self) -> bytes:
         while (end := self._buffer.find(b"\n")) < 0:
@@ -107,6 +120,7 @@ class Pop3Connection:
         self._ends_session = ends_session
         self._answers = Answers(connection.recv)
         self._due = 0
+        self._ahead: list[str] = []
         self._read = False
         self._numbers: dict[str, int] | None = None
         self._capabilities: dict[str, str] | None = None
@@ -133,16 +147,22 @@ class Pop3Connection:
         6.6: in any other server commands may be lost), else one after the other. Whoever does not
         read to the end has to give up the connection.
         """
-        self._read = True
-        at_once = len(commands) if commands and "PIPELINING" in self.capabilities() else 1
+        at_once = self._at_once(commands)
         for start in range(0, len(commands), at_once):
             some = commands[start : start + at_once]
-            self._send(some)
+            if some != self._ahead:
+                self._send(some)
+            self._ahead = []
             for _ in some:
                 try:
                     yield self._take(self._answers.lines)
                 except CommandRefusedError as refused:
                     yield refused
+
+    def ask_ahead(self, commands: Sequence[str]) -> None:
+        """Let the server begin with what ``ask_each`` will be asked next; nothing else may come between."""
+        self._ahead = list(commands[: self._at_once(commands)])
+        self._send(self._ahead)
 
     def capabilities(self) -> dict[str, str]:
         """What CAPA lists, in upper case, each with its arguments; nothing where the server has no CAPA."""
@@ -191,6 +211,10 @@ class Pop3Connection:
     def close(self) -> None:
         """Close the connection, whatever state it is in."""
         self._socket.close()
+
+    def _at_once(self, commands: Sequence[str]) -> int:
+        self._read = True
+        return len(commands) if commands and "PIPELINING" in self.capabilities() else 1
 
     def _send(self, lines: Sequence[str]) -> None:
         if self._due:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pipelines.errors import UsageError
-from pipelines.sources import Entry, Fetched, FetchFailed, Folder, Page, Reset, Role
+from pipelines.sources import Entry, Fetched, Folder, Page, Reset, Role
 from pipelines.sources.pop3 import INBOX, Pop3Source
 from tests.sources.conftest import MAILBOX
 from tests.sources.scripted_pop3 import ScriptedPop3
@@ -220,17 +220,45 @@ def test_a_server_without_capa_is_asked_nevertheless(pop3_server: ScriptedPop3, 
     assert [each.entry.native_id for each in pop3.fetch(INBOX, [entry])] == ["uid1"]
 
 
-def test_bounded_memory_keeps_batches_below_their_budget(pop3_server: ScriptedPop3, pop3: Pop3Source) -> None:
-    pop3_server.add(*[b"x\r\n"] * 6)
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_bounded_memory_keeps_batches_below_their_budget(
+    pop3_server: ScriptedPop3, pop3: Pop3Source, pipelining: bool
+) -> None:
+    pop3_server.capabilities += b"PIPELINING\r\n" * pipelining
+    pop3_server.add(*[b"x\r\n"] * 106)
     megabyte = 1024 * 1024
-    sizes = [3 * megabyte, megabyte, megabyte, 90 * megabyte, 10, None]
+    sizes = [3 * megabyte, megabyte, megabyte, 90 * megabyte, *[10] * 101, None]
     entries = [Entry(f"uid{number}", size) for number, size in enumerate(sizes, start=1)]
-    asked = []
-    for outcome in pop3.fetch(INBOX, entries):
-        assert not isinstance(outcome, FetchFailed)
-        asked.append(len(pop3_server.sent("RETR")))
-    # How many had been asked for when each was handed over.
-    assert asked == [2, 2, 3, 4, 6, 6]
+    outcomes = list(pop3.fetch(INBOX, entries))
+    assert [each.entry for each in outcomes if isinstance(each, Fetched)] == entries
+    batches = " ".join(pop3_server.sent("RETR|STAT")).removesuffix("STAT").split("STAT")
+    assert [batch.count("RETR") for batch in batches] == [2, 1, 1, 100, 2]
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_nothing_lost_when_other_questions_come_between(
+    pop3_server: ScriptedPop3, pop3: Pop3Source, pipelining: bool
+) -> None:
+    pop3_server.capabilities += b"PIPELINING\r\n" * pipelining
+    pop3_server.add(*[b"Subject: %d\r\n\r\n%d\r\n" % (number, number) for number in range(250)])
+    entries = [Entry(each) for each in pop3_server.messages]
+    got = []
+    for number, outcome in enumerate(pop3.fetch(INBOX, entries)):
+        assert isinstance(outcome, Fetched)
+        got.append(outcome.mime)
+        if number % 70 == 0:
+            assert pop3.count(INBOX) == 250
+            (identified,) = pop3.identify(INBOX, entries[:1])
+            assert identified.identity
+    assert got == list(pop3_server.messages.values())
+
+
+def test_a_fetch_that_was_given_up_leaves_nothing_behind(pop3_server: ScriptedPop3, pop3: Pop3Source) -> None:
+    pop3_server.capabilities += b"PIPELINING\r\n"
+    pop3_server.add(*[b"mail %d\r\n" % number for number in range(250)])
+    entries = [Entry(each) for each in pop3_server.messages]
+    next(iter(pop3.fetch(INBOX, entries)))
+    assert list(pop3.fetch(INBOX, entries[7:8])) == [Fetched(entries[7], b"mail 7\r\n")]
 
 
 def test_a_window_of_dates_is_refused_with_a_way_out(pop3_server: ScriptedPop3, pop3: Pop3Source) -> None:
