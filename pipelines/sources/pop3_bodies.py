@@ -9,7 +9,7 @@ from pipelines.sources.base import Entry, FetchFailed
 from pipelines.sources.mail_bodies import Outcome, batches, outcome
 from pipelines.sources.mail_faults import CommandRefusedError, quote
 from pipelines.sources.pop3_session import Pop3Session
-from pipelines.sources.pop3_wire import NotPop3Error, Pop3Connection
+from pipelines.sources.pop3_wire import Pop3Connection
 
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_MESSAGES = 100
@@ -18,6 +18,7 @@ _BATCH_TRIES, _SINGLE_TRIES = 2, 3
 _MOST_LOST = 3
 """Messages in a row that end the connection; after them it is the server that is ill."""
 
+_UNANSWERED = CommandRefusedError("")
 _Answers = dict[str, bytes | CommandRefusedError | None]
 """By native id: the lines, the refusal, or None where a later session does not list it."""
 
@@ -42,7 +43,7 @@ class Bodies:
             with suppress(ConnectionLostError):
                 self._ask("RETR {}", list(batch), answers, _BATCH_TRIES, following=list(following))
             for native_id, entry in batch.items():
-                answer = answers.pop(native_id, b"")
+                answer = answers.pop(native_id, _UNANSWERED)
                 if answer is None:
                     yield _gone(entry)
                 elif isinstance(answer, CommandRefusedError) or not (answer or entry.size == 0):
@@ -93,30 +94,22 @@ class Bodies:
         tries: int,
         following: Sequence[str] = (),
     ) -> None:
-        """Fill ``answers``; what came before the connection was lost for good stays in it.
+        """Fill ``answers``: with all, or with none where the connection is lost for good.
 
         ``following``: what the next question will be about, sent on when all have answers.
         """
 
         def ask(client: Pop3Connection, numbers: Mapping[str, int]) -> None:
-            wanted = [each for each in native_ids if each not in answers]
-            answers.update((each, None) for each in wanted if each not in numbers)
-            listed = [each for each in wanted if each in numbers]
-            if not listed:
-                return
-            try:
-                commands = [command.format(numbers[each]) for each in listed]
-                for native_id, answer in zip(listed, client.ask_each(commands), strict=True):
-                    answers[native_id] = answer
-                # Answers have no names: that this one is in its place shows that the others were.
+            answers.update((each, None) for each in native_ids if each not in numbers)
+            if listed := [each for each in native_ids if each in numbers]:
+                got = client.ask_each([command.format(numbers[each]) for each in listed])
+                told = dict(zip(listed, got, strict=True))
+                # Answers have no names: one that ended too early, at a dot that was not doubled, would
+                # shift those after it. That this one is in its place shows that all were.
                 client.count()
-            except NotPop3Error:
-                # Some message ended too early, at a dot that was not doubled. Which, cannot be told.
-                for each in listed:
-                    answers.pop(each, None)
-                raise
-            if there := [command.format(numbers[each]) for each in following if each in numbers]:
-                client.ask_ahead(there)
+                answers.update(told)
+            if ahead := [command.format(numbers[each]) for each in following if each in numbers]:
+                client.ask_ahead(ahead)
 
         self._session.run_listed(ask, tries=tries)
 

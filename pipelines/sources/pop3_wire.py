@@ -21,8 +21,8 @@ _LONGEST_UIDL = 400
 """Characters; RFC 1939 allows 70. Longer ones stand by their digest."""
 
 _DOT = re.compile(rb"\r\n\.")
-_UIDL = re.compile(rb"[ \t]*(\d+)[ \t]+([^ \t]+)")
-_SIZE = re.compile(rb"[ \t]*(\d+)[ \t]+(\d+)")
+_UIDL = re.compile(rb"[ \t]*(\d{1,18})[ \t]+([^ \t]+)")
+_SIZE = re.compile(rb"[ \t]*(\d{1,18})[ \t]+(\d{1,18})")
 _PLAIN = re.compile(rb"[!-~]{1,%d}" % _LONGEST_UIDL)
 
 
@@ -151,6 +151,7 @@ class Pop3Connection:
         for start in range(0, len(commands), at_once):
             some = commands[start : start + at_once]
             if some != self._ahead:
+                self._read = True
                 self._send(some)
             self._ahead = []
             for _ in some:
@@ -162,6 +163,7 @@ class Pop3Connection:
     def ask_ahead(self, commands: Sequence[str]) -> None:
         """Let the server begin with what ``ask_each`` will be asked next; nothing else may come between."""
         self._ahead = list(commands[: self._at_once(commands)])
+        self._read = True
         self._send(self._ahead)
 
     def capabilities(self) -> dict[str, str]:
@@ -192,7 +194,7 @@ class Pop3Connection:
 
     def count(self) -> int:
         """How many messages STAT counts. ``NotPop3Error`` also where another answer stands in its place."""
-        found = re.match(r"\+OK +(\d+) +\d+\b", self.ask("STAT"), re.IGNORECASE)
+        found = re.match(r"\+OK +(\d{1,18}) +\d+\b", self.ask("STAT"), re.IGNORECASE)
         if found is None:
             raise NotPop3Error
         return int(found[1])
@@ -213,7 +215,6 @@ class Pop3Connection:
         self._socket.close()
 
     def _at_once(self, commands: Sequence[str]) -> int:
-        self._read = True
         return len(commands) if commands and "PIPELINING" in self.capabilities() else 1
 
     def _send(self, lines: Sequence[str]) -> None:

@@ -197,9 +197,11 @@ def test_read_only_leaves_messages_and_flags_as_they_were(source: Source, mailbo
 
 
 @pytest.mark.corpus
-def test_bytes_are_kept_of_real_mail(source: Source, mailbox: DovecotMailbox, corpus_dir: Path) -> None:
+def test_bytes_are_kept_of_a_sample_of_real_mail(
+    source: Source, mailbox: DovecotMailbox, corpus_dir: Path
+) -> None:
     with (corpus_dir / "MANIFEST.tsv").open(newline="") as manifest:
-        paths = [corpus_dir / row["path"] for row in csv.DictReader(manifest, delimiter="\t")]
+        paths = [corpus_dir / row["path"] for row in csv.DictReader(manifest, delimiter="\t")][::7]
     delivered = [path.read_bytes() for path in paths]
     mailbox.deliver(*delivered)
     folder = inbox_of(source)
