@@ -21,8 +21,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.imap_fetch import MEMORY, mbsync_settings
+from benchmarks.imap_fetch import mbsync_settings
 from benchmarks.mime import business_mail, small_mail
+from benchmarks.racing import MEMORY
 from pipelines.ingest.passes import ingest_mailbox
 from pipelines.ingest.report import Outcome
 from tests.dovecot_fixture import Dovecot, running_dovecot

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import jwt
 import pytest
@@ -193,12 +194,12 @@ class Dovecot:
             ),
         )
 
-    def config(self, *addresses: str) -> Config:
+    def config(self, *addresses: str, legacy: Literal["imap", "pop3"] = "imap") -> Config:
         """A configuration of that tenant, with a lake and an index that are not there yet."""
         return Config(
             tenant=self.tenant,
             storage=Storage(lake=str(self.root / "lake"), index=f"sqlite:///{self.root}/mailover.db"),
-            mailboxes=tuple(MailboxConfig(address=each, legacy="imap") for each in addresses),
+            mailboxes=tuple(MailboxConfig(address=each, legacy=legacy) for each in addresses),
         )
 
     def tokens(self, address: str) -> MintedTokens:

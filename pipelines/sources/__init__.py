@@ -17,6 +17,7 @@ from pipelines.sources.base import (
     Source,
 )
 from pipelines.sources.imap import ImapSource
+from pipelines.sources.pop3 import Pop3Source
 
 __all__ = [
     "Entry",
@@ -42,7 +43,9 @@ def open_source(
     """
     if protocol is ProtocolName.IMAP:
         return ImapSource(config.tenant, mailbox.address, tokens, clock)
+    if protocol is ProtocolName.POP3:
+        return Pop3Source(config.tenant, mailbox.address, tokens, clock)
     raise UsageError(
         f"{mailbox.address}: this version cannot read mailboxes over {protocol} yet",
-        remedy="set legacy: imap for the mailbox in mailover.yaml",
+        remedy="set legacy: imap or legacy: pop3 for the mailbox in mailover.yaml",
     )

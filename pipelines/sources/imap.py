@@ -12,14 +12,8 @@ from pipelines.sources.base import Entry, Fetched, FetchFailed, Folder, Page, Pr
 from pipelines.sources.imap_bodies import Bodies
 from pipelines.sources.imap_folders import read_folders
 from pipelines.sources.imap_session import Examined, ImapSession, UidValidityChanged
-from pipelines.sources.imap_wire import (
-    CommandRefusedError,
-    fetch_content,
-    fetch_listed,
-    list_lines,
-    search_window,
-    windows,
-)
+from pipelines.sources.imap_wire import fetch_content, fetch_listed, list_lines, search_window, windows
+from pipelines.sources.mail_faults import CommandRefusedError
 
 PAGE = 500
 """Entries of a page: one UID FETCH, whose command stays below 8 KB however scattered the UIDs."""

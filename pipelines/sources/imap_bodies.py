@@ -7,23 +7,17 @@ one after another need not belong together.
 from collections.abc import Iterator, Sequence
 
 from pipelines.errors import ConnectionLostError
-from pipelines.mime import is_placeholder, normalise
-from pipelines.sources.base import Entry, Fetched, FetchFailed, Folder
-from pipelines.sources.imap_faults import quote
+from pipelines.sources.base import Entry, FetchFailed, Folder
 from pipelines.sources.imap_session import Examined, ImapSession, UidValidityChanged
-from pipelines.sources.imap_wire import CommandRefusedError, fetch_content, search, uid_set
+from pipelines.sources.imap_wire import fetch_content, search, uid_set
+from pipelines.sources.mail_bodies import Outcome, batches, outcome
+from pipelines.sources.mail_faults import CommandRefusedError, quote
 
 BATCH_BYTES = 8 * 1024 * 1024
 BATCH_MESSAGES = 500
-_UNLISTED_SIZE = 256 * 1024
-"""Counted for a message whose size the listing did not tell."""
 _BATCH_TRIES, _SINGLE_TRIES = 2, 3
 _MOST_LOST = 3
 """Messages in a row that end the connection; after them it is the server that is ill."""
-_LONGEST_PLACEHOLDER = 64 * 1024
-_PLACEHOLDER_MARKS = (b"Retrieval", b"Microsoft Exchange Server")
-
-Outcome = Fetched | FetchFailed
 
 
 class Bodies:
@@ -39,10 +33,10 @@ class Bodies:
         waiting = {each.native_id: each for each in entries}
         by_uid = {uid: each for each in waiting.values() if (uid := opened.uid_of(each.native_id))}
         try:
-            for batch in _batches(by_uid):
-                for outcome in self._batch(opened, batch):
-                    del waiting[outcome.entry.native_id]
-                    yield outcome
+            for batch in batches(sorted(by_uid.items()), BATCH_MESSAGES, BATCH_BYTES):
+                for each in self._batch(opened, batch):
+                    del waiting[each.entry.native_id]
+                    yield each
         except UidValidityChanged:
             pass
         for entry in waiting.values():
@@ -61,7 +55,7 @@ class Bodies:
         left = []
         for uid, entry in batch.items():
             if uid in contents:
-                yield _outcome(entry, contents.pop(uid))
+                yield outcome(entry, contents.pop(uid))
             else:
                 left.append(uid)
         yield from self._left_over(opened, {uid: batch[uid] for uid in left})
@@ -100,42 +94,10 @@ class Bodies:
             return FetchFailed(
                 entry, "empty-answer", "the server lists the message and answers nothing for it"
             )
-        return _outcome(entry, contents[uid])
+        return outcome(entry, contents[uid])
 
     def _contents(self, opened: Examined, uids: Sequence[int], tries: int) -> dict[int, bytes]:
         contents = self._session.run_in(opened, lambda client: fetch_content(client, uids, ""), tries=tries)
         if contents:
             self._lost_in_a_row = 0
         return contents
-
-
-def _batches(entries: dict[int, Entry]) -> Iterator[dict[int, Entry]]:
-    """Ascending UIDs, bounded in messages and in bytes as the listing has them."""
-    batch: dict[int, Entry] = {}
-    weight = 0
-    for uid in sorted(entries):
-        size = entries[uid].size
-        size = _UNLISTED_SIZE if size is None else size
-        if batch and (len(batch) == BATCH_MESSAGES or weight + size > BATCH_BYTES):
-            yield batch
-            batch, weight = {}, 0
-        batch[uid] = entries[uid]
-        weight += size
-    if batch:
-        yield batch
-
-
-def _outcome(entry: Entry, mime: bytes) -> Outcome:
-    if not mime and entry.size != 0:
-        return FetchFailed(entry, "empty-answer", "the server lists the message and sends no content")
-    if _may_be_placeholder(mime) and is_placeholder(normalise(mime)):
-        told = "Exchange could not convert the message and sent a notice in its place"
-        return FetchFailed(entry, "placeholder", told, fallback=mime)
-    return Fetched(entry, mime)
-
-
-def _may_be_placeholder(mime: bytes) -> bool:
-    """Cheap: only what may be a placeholder is parsed."""
-    return len(mime) <= _LONGEST_PLACEHOLDER and any(
-        mime.find(mark, 0, 4096) >= 0 for mark in _PLACEHOLDER_MARKS
-    )

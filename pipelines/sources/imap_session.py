@@ -1,45 +1,36 @@
-"""A signed-in IMAP connection that is replaced when it ends, and goes on where it stood."""
+"""An IMAP session: folders opened read-only, and found again after a reconnection."""
 
-import contextlib
 import imaplib
-import itertools
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TypeVar
 
 from imapclient import IMAPClient
 
-from pipelines.auth import (
-    Resource,
-    Server,
-    TokenProvider,
-    check_claims,
-    describe_claims,
-    resolve,
-    xoauth2,
-)
+from pipelines.auth import Server, TokenProvider, resolve, xoauth2
 from pipelines.clock import Clock
 from pipelines.config import Tenant
-from pipelines.errors import ConfigurationError, ConnectionLostError, FolderGoneError, MailoverError
-from pipelines.sources.imap_faults import (
+from pipelines.errors import FolderGoneError, MailoverError
+from pipelines.sources.imap_wire import list_lines, refusal_text
+from pipelines.sources.mail_faults import (
+    IMAP,
+    CommandRefusedError,
     Fault,
+    broken,
     lost_connection,
     no_xoauth2,
     quote,
     session_fault,
-    sign_in_refused,
-    unreachable,
 )
-from pipelines.sources.imap_wire import CommandRefusedError, list_lines, refusal_text
-
-ROLE = "IMAP.AccessAsApp"
-_CONNECT_SECONDS, _READ_SECONDS, _GOODBYE_SECONDS = 20, 180, 5
-""" Exchange converts a message while the client waits for its first byte."""
-_TRIES = 5
-_FRESH = timedelta(minutes=10)
-"""A token refused so soon after it was issued would be refused again."""
+from pipelines.sources.mail_session import (
+    CONNECT_SECONDS,
+    GOODBYE_SECONDS,
+    READ_SECONDS,
+    TRIES,
+    MailSession,
+    SignInRefusedError,
+)
 
 T = TypeVar("T")
 
@@ -71,52 +62,22 @@ class UidValidityChanged(Exception):  # noqa: N818 - an event of the folder, not
         self.now = now
 
 
-class _SignInRefusedError(CommandRefusedError):
-    pass
-
-
 class _NotOpenedError(MailoverError):
     pass
 
 
-class ImapSession:
+class ImapSession(MailSession[IMAPClient]):
     """One mailbox over IMAP4rev1 with TLS and XOAUTH2. Only EXAMINE opens folders: nothing can be changed."""
+
+    protocol = IMAP
+    errors = (imaplib.IMAP4.error, ValueError, *MailSession.errors)
 
     def __init__(self, tenant: Tenant, mailbox: str, tokens: TokenProvider, clock: Clock) -> None:
         """Nothing is sent before the first command."""
-        self.mailbox = mailbox
-        self._tenant, self._tokens, self._clock = tenant, tokens, clock
-        self._endpoints = resolve(tenant)
-        self._client: IMAPClient | None = None
-        self._context: ssl.SSLContext | None = None
+        super().__init__(tenant, mailbox, tokens, clock, resolve(tenant).imap)
         self._opened: Examined | None = None
-        self._token = self._dead_token = ""
 
-    def run(self, work: Callable[[IMAPClient], T], *, tries: int = _TRIES) -> T:
-        """Do ``work`` on a live session; one that ends is replaced and ``work`` done again.
-
-        The pauses are those the server asked for; ``tries`` bounds how often the connection may be
-        lost. Raises ``CommandRefusedError`` where the server refuses the command and nothing else, and
-        ``AccessError``, ``TransientError`` or ``FolderGoneError`` where no further try may help.
-        """
-        for failures in itertools.count():
-            try:
-                return work(self._connected())
-            except (imaplib.IMAP4.error, OSError, ValueError, MailoverError) as error:
-                fault = self._fault(error)
-            # Outside the handler: what imaplib quotes in its errors can be mail.
-            if not fault.keeps_session:
-                self._drop()
-            if fault.new_token:
-                self._dead_token = self._token
-            lost = isinstance(fault.error, ConnectionLostError)
-            if failures >= len(fault.pauses) or (lost and failures + 1 >= tries):
-                raise fault.error
-            if pause := fault.pauses[failures]:
-                self._clock.sleep(pause)
-        raise AssertionError
-
-    def run_in(self, folder: Examined, work: Callable[[IMAPClient], T], *, tries: int = _TRIES) -> T:
+    def run_in(self, folder: Examined, work: Callable[[IMAPClient], T], *, tries: int = TRIES) -> T:
         """``run`` with ``folder`` open. Raises ``UidValidityChanged`` too."""
 
         def in_folder(client: IMAPClient) -> T:
@@ -141,45 +102,15 @@ class ImapSession:
         """The folder as it was opened last, opened now if it is not open."""
         return self._opened if self._opened and self._opened.native == native else self.examine(native)
 
-    def close(self) -> None:
-        """Sign out; never raises."""
-        client = self._client
-        if client is None:
-            return
-        with contextlib.suppress(imaplib.IMAP4.error, OSError, ValueError):
-            client._imap.sock.settimeout(_GOODBYE_SECONDS)  # noqa: SLF001
-            client._imap.logout()  # noqa: SLF001
-        self._drop()
-
-    def _connected(self) -> IMAPClient:
-        if self._client is None:
-            self._take_token()
-            self._client = _connect(self._endpoints.imap, self._trust())
-            self._sign_in(self._client)
-        return self._client
-
-    def _take_token(self) -> None:
-        self._token = self._tokens.token(Resource.OUTLOOK)
-        if self._token == self._dead_token:
-            self._token = self._tokens.token(Resource.OUTLOOK, refresh=True)
-        check_claims(self._token, Resource.OUTLOOK, self._tenant, ROLE, clock=self._clock)
-
-    def _trust(self) -> ssl.SSLContext:
-        if self._context is None:
-            given = self._endpoints.ca_file
-            try:
-                self._context = ssl.create_default_context(cafile=given)
-            except OSError:
-                raise ConfigurationError(
-                    f"tenant.endpoints.ca_file: {given} holds no certificates that can be read",
-                    remedy="give a file of CA certificates in PEM form",
-                ) from None
-        return self._context
+    def _connect(self, context: ssl.SSLContext) -> IMAPClient:
+        return _connect(self._server, context)
 
     def _sign_in(self, client: IMAPClient) -> None:
         offered = client._imap.capabilities  # noqa: SLF001
         if "AUTH=XOAUTH2" not in offered:
-            raise no_xoauth2(self._endpoints.imap, login_disabled="LOGINDISABLED" in offered)
+            disabled = "LOGINDISABLED" in offered
+            also = "; it says LOGINDISABLED, so it wants TLS or another way in" if disabled else ""
+            raise no_xoauth2(self._server, IMAP, also)
         # A second challenge tells why it was refused; an empty answer ends the exchange.
         answers = iter([xoauth2(self.mailbox, self._token), b""])
         try:
@@ -190,7 +121,14 @@ class ImapSession:
             refused = refusal_text(error) or str(error)
         else:
             return
-        raise _SignInRefusedError(refused)
+        raise SignInRefusedError(refused)
+
+    def _sign_out(self, client: IMAPClient) -> None:
+        client._imap.sock.settimeout(GOODBYE_SECONDS)  # noqa: SLF001
+        client._imap.logout()  # noqa: SLF001
+
+    def _disconnect(self, client: IMAPClient) -> None:
+        client.shutdown()
 
     def _open(self, client: IMAPClient, native: str) -> Examined:
         self._opened = None
@@ -209,7 +147,7 @@ class ImapSession:
                     remedy="its messages cannot be told apart by UID: exclude the folder",
                 )
             return Examined(native, answer[b"UIDVALIDITY"], answer.get(b"UIDNEXT"), answer[b"EXISTS"])
-        if session_fault(refused, self.mailbox):
+        if session_fault(refused, self.mailbox, IMAP):
             raise CommandRefusedError(refused)
         raise self._not_opened(client, native, refused)
 
@@ -225,46 +163,35 @@ class ImapSession:
         )
 
     def _fault(self, error: Exception) -> Fault:
-        """What to report and whether to try again; words are taken over only where they are the server's."""
         if isinstance(error, _NotOpenedError):
             # Seen where the folder was replaced under a session: a new one opens it.
             return Fault(error, (0.0, 5.0))
         if isinstance(error, MailoverError) and not isinstance(error, CommandRefusedError):
-            signed_in = self._client is not None and self._client._imap.state in ("AUTH", "SELECTED")  # noqa: SLF001
-            return Fault(error, keeps_session=signed_in)
+            return Fault(error, keeps_session=self._signed_in)
         bye = _bye(self._client)
         if isinstance(error, CommandRefusedError):
             text = error.text
         else:
             text = refusal_text(error) if isinstance(error, imaplib.IMAP4.error) and not bye else bye
-        if known := session_fault(text, self.mailbox) or session_fault(bye, self.mailbox):
+        if known := session_fault(text, self.mailbox, IMAP) or session_fault(bye, self.mailbox, IMAP):
             return known
-        if isinstance(error, _SignInRefusedError):
+        if isinstance(error, SignInRefusedError):
             return self._refused(text)
         if self._client is None and not isinstance(error, CommandRefusedError):
-            return unreachable(error, self._endpoints.imap)
+            return self._unreachable(error)
         if isinstance(error, CommandRefusedError) and self._client and not bye:
             raise error
-        return lost_connection(
-            self.mailbox, f"the server said {quote(bye or text)}" if bye or text else _broken(error)
-        )
-
-    def _refused(self, text: str) -> Fault:
-        claims = describe_claims(self._token)
-        issued = claims.issued_at if claims else None
-        fresh = self._token == self._dead_token or (issued and self._clock.now() - issued < _FRESH)
-        return Fault(sign_in_refused(self.mailbox, text), () if fresh else (0.0,), new_token=not fresh)
+        how = f"the server said {quote(bye or text)}" if bye or text else broken(error, IMAP)
+        return lost_connection(self.mailbox, how)
 
     def _drop(self) -> None:
-        client, self._client, self._opened = self._client, None, None
-        if client is not None:
-            with contextlib.suppress(OSError):
-                client.shutdown()
+        self._opened = None
+        super()._drop()
 
 
 def _connect(server: Server, context: ssl.SSLContext) -> IMAPClient:
     try:
-        client = IMAPClient(server.host, server.port, ssl_context=context, timeout=_CONNECT_SECONDS)
+        client = IMAPClient(server.host, server.port, ssl_context=context, timeout=CONNECT_SECONDS)
     except imaplib.IMAP4.abort:
         raise
     except imaplib.IMAP4.error as error:
@@ -275,7 +202,7 @@ def _connect(server: Server, context: ssl.SSLContext) -> IMAPClient:
     else:
         # imapclient sets 5: every body is then formatted with repr(), twice, for a debug log.
         client._imap.debug = 0  # noqa: SLF001
-        client._imap.sock.settimeout(_READ_SECONDS)  # noqa: SLF001
+        client._imap.sock.settimeout(READ_SECONDS)  # noqa: SLF001
         # Names stay as the server wrote them; one that is no modified UTF-7 must not break LIST.
         client.folder_encode = False
         return client
@@ -285,11 +212,3 @@ def _connect(server: Server, context: ssl.SSLContext) -> IMAPClient:
 def _bye(client: IMAPClient | None) -> str:
     said = client._imap.untagged_responses.get("BYE") if client else None  # noqa: SLF001
     return said[-1].decode("utf-8", "replace") if said else ""
-
-
-def _broken(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, OSError) or "socket error" in str(error):
-        return "the connection broke"
-    return "the server's answer is not IMAP"

@@ -15,8 +15,7 @@ from typing import cast
 from imapclient import IMAPClient
 from imapclient.response_parser import parse_fetch_response
 
-from pipelines.errors import MailoverError
-from pipelines.sources.imap_faults import quote
+from pipelines.sources.mail_faults import CommandRefusedError
 
 _MAXIMUM_LINE = 1 << 24
 """Bytes; imaplib's own limit ends a UID SEARCH after some 100,000 messages."""
@@ -41,14 +40,6 @@ ListLine = tuple[tuple[bytes, ...], bytes | None, bytes | str]
 """Attributes, delimiter and the name, not decoded."""
 Response = list[tuple[bytes, bytes] | bytes]
 """One FETCH response: its literals with the text before each, and the text after the last."""
-
-
-class CommandRefusedError(MailoverError):
-    """A tagged NO or BAD that concerns one command; ``text`` is the server's."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"the server refuses: {quote(text)}")
-        self.text = text
 
 
 @dataclass(frozen=True, slots=True)

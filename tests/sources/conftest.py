@@ -1,4 +1,4 @@
-"""A scripted server, the source that reads it, and a clock that does not wait."""
+"""Scripted servers, the sources that read them, and a clock that does not wait."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,8 +10,11 @@ import pytest
 from pipelines.auth import Resource, TokenProvider
 from pipelines.config import Endpoints, SecretCredential, Tenant
 from pipelines.sources.imap import ImapSource
+from pipelines.sources.pop3 import Pop3Source
 from tests.auth.entra import CLIENT, TENANT, make_ca
-from tests.sources.scripted import READING, ScriptedServer, serving
+from tests.sources import scripted, scripted_pop3
+from tests.sources.scripted import ScriptedServer, serving
+from tests.sources.scripted_pop3 import ScriptedPop3
 
 MAILBOX = "kim.akers@contoso.com"
 
@@ -21,6 +24,8 @@ class WaitlessClock:
 
     def __init__(self) -> None:
         self.waits: list[float] = []
+        self.on_sleep: Callable[[], None] = lambda: None
+        """What happens in the meantime."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -30,6 +35,7 @@ class WaitlessClock:
 
     def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
+        self.on_sleep()
 
 
 class NumberedTokens(TokenProvider):
@@ -54,10 +60,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture
 def server(certificates: tuple[Path, Path]) -> Iterator[ScriptedServer]:
     """The server; whatever a test does, nothing but reading commands may have been sent to it."""
-    with serving(ScriptedServer(), certificates[1]) as scripted:
-        yield scripted
-    writing = [each for each in scripted.commands if not READING.fullmatch(each)]
-    assert not writing
+    with serving(ScriptedServer(), certificates[1]) as served:
+        yield served
+    assert not [each for each in served.commands if not scripted.READING.fullmatch(each)]
+
+
+@pytest.fixture
+def pop3_server(certificates: tuple[Path, Path]) -> Iterator[ScriptedPop3]:
+    """The same over POP3."""
+    with serving(ScriptedPop3(), certificates[1]) as served:
+        yield served
+    assert not [each for each in served.commands if not scripted_pop3.READING.fullmatch(each)]
 
 
 @pytest.fixture
@@ -70,11 +83,13 @@ def tenant(server: ScriptedServer, certificates: tuple[Path, Path]) -> Tenant:
     return tenant_at(f"localhost:{server.port}", certificates[0])
 
 
-def tenant_at(imap: str, ca_file: Path | None) -> Tenant:
-    """A tenant whose IMAP server is ``imap``."""
-    credential = SecretCredential(secret_env="NOT_SET")
+def tenant_at(server: str, ca_file: Path | None) -> Tenant:
+    """A tenant whose IMAP or POP3 server is ``server``."""
     return Tenant(
-        id=TENANT, client_id=CLIENT, credential=credential, endpoints=Endpoints(imap=imap, ca_file=ca_file)
+        id=TENANT,
+        client_id=CLIENT,
+        credential=SecretCredential(secret_env="NOT_SET"),
+        endpoints=Endpoints(imap=server, pop3=server, ca_file=ca_file),
     )
 
 
@@ -102,3 +117,34 @@ def open_imap(clock: WaitlessClock) -> Iterator[Opener]:
 @pytest.fixture
 def source(open_imap: Opener, tenant: Tenant, tokens: NumberedTokens) -> ImapSource:
     return open_imap(tenant, tokens)
+
+
+@pytest.fixture
+def pop3_tokens(pop3_server: ScriptedPop3, certificates: tuple[Path, Path]) -> NumberedTokens:
+    return NumberedTokens(tenant_at(f"localhost:{pop3_server.port}", certificates[0]))
+
+
+Pop3Opener = Callable[[Tenant, TokenProvider], Pop3Source]
+
+
+@pytest.fixture
+def open_pop3(clock: WaitlessClock) -> Iterator[Pop3Opener]:
+    """Make a source that is closed when the test ends."""
+    with ExitStack() as stack:
+
+        def make(tenant: Tenant, tokens: TokenProvider) -> Pop3Source:
+            source = Pop3Source(tenant, MAILBOX, tokens, clock)
+            stack.callback(source.close)
+            return source
+
+        yield make
+
+
+@pytest.fixture
+def pop3(
+    pop3_server: ScriptedPop3,
+    certificates: tuple[Path, Path],
+    pop3_tokens: NumberedTokens,
+    open_pop3: Pop3Opener,
+) -> Pop3Source:
+    return open_pop3(tenant_at(f"localhost:{pop3_server.port}", certificates[0]), pop3_tokens)

@@ -1,4 +1,4 @@
-"""An IMAP server that says what a test tells it to, byte for byte, over TLS on 127.0.0.1."""
+"""Mail servers that say what a test tells them to, byte for byte, over TLS on 127.0.0.1."""
 
 import base64
 import re
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 GREETING = b"* OK The Microsoft Exchange IMAP4 service is ready. [TABPAE4A]\r\n"
 CAPABILITY = b"* CAPABILITY IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS ID UNSELECT LITERAL+\r\n"
@@ -40,14 +41,10 @@ class Message:
 
 
 @dataclass
-class ScriptedServer:
-    """A folder with messages that answers like a good server, but for the rules a test adds."""
+class Scripted:
+    """What a test says of a server, and what the server saw."""
 
-    messages: dict[int, Message] = field(default_factory=dict)
-    uid_validity: int = 7
-    greeting: bytes = GREETING
-    capability: bytes = CAPABILITY
-    folders: bytes = b'* LIST (\\HasNoChildren) "/" INBOX\r\n'
+    greeting: bytes
     port: int = 0
     commands: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
@@ -57,11 +54,6 @@ class ScriptedServer:
     def answer(self, command: str, answer: bytes, *, times: int = 1, hang_up: bool = False) -> None:
         """From now on answer so to ``command`` (a regular expression), ``times`` times."""
         self.rules.append(Rule(re.compile(command), answer, times, hang_up))
-
-    def add(self, *contents: bytes) -> None:
-        """More messages, with the next UIDs."""
-        for content in contents:
-            self.messages[max(self.messages, default=0) + 1] = Message(content)
 
     def sent(self, command: str) -> list[str]:
         """The commands that match, in order."""
@@ -73,6 +65,43 @@ class ScriptedServer:
                 rule.times -= 1
                 return rule
         return None
+
+    def take(self, line: str, lines: BinaryIO, say: Callable[[bytes], None]) -> bool:
+        """Answer a line of the client; whether to go on."""
+        raise NotImplementedError
+
+
+@dataclass
+class ScriptedServer(Scripted):
+    """A folder with messages that answers like a good server, but for the rules a test adds."""
+
+    greeting: bytes = GREETING
+    messages: dict[int, Message] = field(default_factory=dict)
+    uid_validity: int = 7
+    capability: bytes = CAPABILITY
+    folders: bytes = b'* LIST (\\HasNoChildren) "/" INBOX\r\n'
+
+    def add(self, *contents: bytes) -> None:
+        """More messages, with the next UIDs."""
+        for content in contents:
+            self.messages[max(self.messages, default=0) + 1] = Message(content)
+
+    def take(self, line: str, lines: BinaryIO, say: Callable[[bytes], None]) -> bool:
+        tag, _, command = line.partition(" ")
+        self.commands.append(command)
+        rule = self.rule_for(command)
+        if command.startswith("AUTHENTICATE") and not (rule and rule.answer.startswith(b"$ BAD")):
+            say(b"+ \r\n")
+            self.tokens.append(base64.b64decode(lines.readline()).decode())
+            told = rule.answer if rule else b"$ OK AUTHENTICATE completed.\r\n"
+            if told.startswith(b"+"):
+                challenge, _, told = told.partition(b"\r\n")
+                say(challenge + b"\r\n")
+                self.tokens.append(lines.readline().decode())
+        else:
+            told = rule.answer if rule else self.usual(command)
+        say(re.sub(rb"(?m)^\$(?= )", tag.encode(), told))
+        return not (rule and rule.hang_up)
 
     def usual(self, command: str) -> bytes:
         """What a good server says."""
@@ -136,8 +165,11 @@ def literal(uid: int, content: bytes, section: bytes = b"") -> bytes:
     return b"* 1 FETCH (UID %d BODY[%s] {%d}\r\n%s)\r\n" % (uid, section, len(content), content)
 
 
+Server = TypeVar("Server", bound=Scripted)
+
+
 @contextmanager
-def serving(server: ScriptedServer, certificate: Path) -> Iterator[ScriptedServer]:
+def serving(server: Server, certificate: Path) -> Iterator[Server]:
     """Let it listen; every connection is closed at the end."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -156,7 +188,7 @@ def serving(server: ScriptedServer, certificate: Path) -> Iterator[ScriptedServe
 
 
 def _accept(
-    listener: socket.socket, server: ScriptedServer, context: ssl.SSLContext, threads: list[threading.Thread]
+    listener: socket.socket, server: Scripted, context: ssl.SSLContext, threads: list[threading.Thread]
 ) -> None:
     with suppress(OSError):
         while True:
@@ -166,25 +198,11 @@ def _accept(
             threads[-1].start()
 
 
-def _talk(plain: socket.socket, server: ScriptedServer, context: ssl.SSLContext) -> None:
+def _talk(plain: socket.socket, server: Scripted, context: ssl.SSLContext) -> None:
     with plain, suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
         connection.settimeout(10)
         connection.sendall(server.greeting)
         with connection.makefile("rb") as lines:
             for line in lines:
-                tag, _, command = line.decode().rstrip("\r\n").partition(" ")
-                server.commands.append(command)
-                rule = server.rule_for(command)
-                if command.startswith("AUTHENTICATE") and not (rule and rule.answer.startswith(b"$ BAD")):
-                    connection.sendall(b"+ \r\n")
-                    server.tokens.append(base64.b64decode(lines.readline()).decode())
-                    told = rule.answer if rule else b"$ OK AUTHENTICATE completed.\r\n"
-                    if told.startswith(b"+"):
-                        challenge, _, told = told.partition(b"\r\n")
-                        connection.sendall(challenge + b"\r\n")
-                        server.tokens.append(lines.readline().decode())
-                else:
-                    told = rule.answer if rule else server.usual(command)
-                connection.sendall(re.sub(rb"(?m)^\$(?= )", tag.encode(), told))
-                if rule and rule.hang_up:
+                if not server.take(line.decode().rstrip("\r\n"), lines, connection.sendall):
                     return

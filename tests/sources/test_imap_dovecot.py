@@ -1,9 +1,8 @@
 """The whole way through a real server."""
 
 import csv
-import random
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from pipelines.clock import SystemClock
 from pipelines.errors import FolderGoneError, MailboxRefusedError
 from pipelines.sources import (
-    Entry,
     Fetched,
     FetchFailed,
     Folder,
@@ -25,6 +23,7 @@ from pipelines.sources import (
     open_source,
 )
 from tests.dovecot_fixture import Dovecot, DovecotMailbox, MintedTokens
+from tests.sources.reading import fetched, inbox_of, mails, walk
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -43,46 +42,9 @@ def source(dovecot: Dovecot, address: str, mailbox: DovecotMailbox) -> Iterator[
         yield opened
 
 
-def mails(count: int, seed: int = 1) -> list[bytes]:
-    """Generated mail: every octet, lone CR and LF, lines like the protocol's, long lines."""
-    chance = random.Random(seed)  # noqa: S311
-    shapes: list[Callable[[], bytes]] = [
-        lambda: bytes(chance.choices(range(256), k=chance.randrange(2000))),
-        lambda: b"x" * chance.randrange(3000) + b"\r\n",
-        lambda: b")\r\n* 1 FETCH (UID 1 BODY[] {5}\r\n",
-        lambda: b"line\nline\rline\r\n" * chance.randrange(9),
-    ]
-    return [
-        b"Message-ID: <%d.%d@contoso.com>\r\nSubject: mail %d\r\nFrom: kim@contoso.com\r\n\r\n%s"
-        % (number, seed, number, chance.choice(shapes)())
-        for number in range(count)
-    ]
-
-
 def on_the_wire(message: bytes) -> bytes:
     """As Dovecot sends it: CRLF for each LF of the file, and 0x80 for NUL, which IMAP cannot carry."""
     return message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n").replace(b"\0", b"\x80")
-
-
-def inbox_of(source: Source) -> Folder:
-    return next(folder for folder in source.folders() if folder.role is Role.INBOX)
-
-
-def walk(source: Source, folder: Folder, cursor: str | None = None) -> tuple[list[Entry], str]:
-    """Everything new, and where the next walk starts."""
-    entries: list[Entry] = []
-    for step in source.changes(folder, cursor):
-        if isinstance(step, Page):
-            entries += step.entries
-            cursor = step.cursor
-    assert cursor
-    return entries, cursor
-
-
-def fetched(source: Source, folder: Folder, entries: list[Entry]) -> dict[str, bytes]:
-    outcomes = list(source.fetch(folder, entries))
-    assert sorted(each.entry.native_id for each in outcomes) == sorted(each.native_id for each in entries)
-    return {each.entry.native_id: each.mime for each in outcomes if isinstance(each, Fetched)}
 
 
 def test_bytes_are_kept_of_every_message_in_every_folder(source: Source, mailbox: DovecotMailbox) -> None:

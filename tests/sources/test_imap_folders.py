@@ -96,7 +96,7 @@ def test_the_inbox_is_one_folder_however_it_is_written() -> None:
 
 def test_bad_input_gets_a_clear_error_for_a_protocol_that_cannot_be_read(dovecot: Dovecot) -> None:
     config = dovecot.config("kim@contoso.com")
-    with pytest.raises(UsageError, match=r"kim@contoso\.com.*pop3"):
+    with pytest.raises(UsageError, match=r"kim@contoso\.com.*graph"):
         open_source(
-            config, config.mailboxes[0], ProtocolName.POP3, dovecot.tokens("kim@contoso.com"), SystemClock()
+            config, config.mailboxes[0], ProtocolName.GRAPH, dovecot.tokens("kim@contoso.com"), SystemClock()
         )

@@ -1,0 +1,63 @@
+"""Bringing a mailbox over POP3: Mailover's source beside the standard library's poplib.
+
+    python -m benchmarks.pop3_fetch                  two sets of generated mail
+    python -m benchmarks.pop3_fetch --rounds 9 --json
+
+Both read the same Dovecot on this computer over TLS, sign in, list, fetch every message, and write
+it to a file in memory-backed storage where there is some. "One at a time" is Mailover before a server
+that does not say PIPELINING, as Exchange Online does not. Rounds alternate; the figures are medians
+of wall time and of this computer's user and system time for the reader (the server's not counted).
+"""
+
+import poplib
+import ssl
+from contextlib import closing
+from pathlib import Path
+from unittest.mock import patch
+
+from benchmarks.racing import Reader, main
+from pipelines.clock import SystemClock
+from pipelines.sources import Fetched, Page, ProtocolName, open_source
+from pipelines.sources.pop3_wire import Pop3Connection
+from tests.dovecot_fixture import PASSWORD, Dovecot
+
+
+def mailover(server: Dovecot, address: str, into: Path) -> None:
+    config = server.config(address, legacy="pop3")
+    source = open_source(
+        config, config.mailboxes[0], ProtocolName.POP3, server.tokens(address), SystemClock()
+    )
+    with closing(source):
+        (folder,) = source.folders()
+        for page in source.changes(folder, None):
+            assert isinstance(page, Page)
+            for outcome in source.fetch(folder, page.entries):
+                assert isinstance(outcome, Fetched)
+                (into / outcome.entry.native_id).write_bytes(outcome.mime)
+
+
+def one_at_a_time(server: Dovecot, address: str, into: Path) -> None:
+    with patch.object(Pop3Connection, "capabilities", lambda _connection: {"TOP": "", "UIDL": ""}):
+        mailover(server, address, into)
+
+
+def plain_poplib(server: Dovecot, address: str, into: Path) -> None:
+    context = ssl.create_default_context(cafile=server.ca_file)
+    client = poplib.POP3_SSL("localhost", server.pop3_port, context=context)
+    client.user(address)
+    client.pass_(PASSWORD)
+    for line in client.uidl()[1]:
+        number, uidl = line.decode().split()
+        (into / uidl).write_bytes(b"\r\n".join([*client.retr(number)[1], b""]))
+    client.quit()
+
+
+READERS: dict[str, Reader] = {
+    "mailover": mailover,
+    "mailover, one at a time": one_at_a_time,
+    "poplib": plain_poplib,
+}
+
+
+if __name__ == "__main__":
+    main(__doc__, READERS)
