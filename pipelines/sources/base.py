@@ -71,6 +71,8 @@ class Entry:
     """Bytes as the listing has them: an estimate on Exchange (facts: RFC822.SIZE)."""
     received_at: datetime | None = None
     """UTC: INTERNALDATE, receivedDateTime."""
+    received_by_server: bool = True
+    """Whether ``received_at`` is the server's own word; an archive's files only let it be inferred."""
     flags: tuple[str, ...] = ()
     """IMAP system flags in lower case without the backslash (``seen``, ``flagged``), keywords as they are."""
     identity: Identity | None = None
