@@ -115,7 +115,10 @@ class MailFiles:
             self._directory(directory / name, (*levels, name), root)
 
     def _single(self, path: Path, levels: tuple[str, ...] | None, root: Path) -> bool:
-        """Whether the file is a single message; an mbox is a place of its own. ``levels``: None for one asked for."""
+        """Whether the file is a single message; an mbox becomes a place.
+
+        ``levels``: None for a file that was asked for by name.
+        """
         form = self._form(path)
         if form is None:
             return False

@@ -1,4 +1,4 @@
-"""What the headers of an archived message tell beside its content: flags, when it was received, its digest."""
+"""What the headers of an archived message tell: flags, when it was received, what is content and what state."""
 
 import hashlib
 import re

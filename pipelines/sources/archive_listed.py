@@ -1,4 +1,4 @@
-"""What an archive's folders were found to hold. It is kept in a temporary file: an archive may hold any number."""
+"""What an archive's folders were found to hold, kept in a temporary file: it may be any number."""
 
 import os
 import sqlite3

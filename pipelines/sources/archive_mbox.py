@@ -82,7 +82,7 @@ def _separates(pieces: "_Pieces", at: int, start: int) -> bool:
     """Two signs of three: an empty line before, a date in it, a header after it."""
     line = pieces.line(at)
     signs = (
-        at == start or pieces.bytes(at - 3, 3).endswith((b"\n\n", b"\n\r\n")),
+        at == start or pieces.part(at - 3, 3).endswith((b"\n\n", b"\n\r\n")),
         bool(_DATED.match(line)),
         bool(_HEADER.match(pieces.line(at + len(line)))),
     )
@@ -91,7 +91,7 @@ def _separates(pieces: "_Pieces", at: int, start: int) -> bool:
 
 def _counted_end(pieces: "_Pieces", start: int) -> int | None:
     """The end by Content-Length (mboxcl, mboxcl2), if a separator or the end follows there."""
-    head = pieces.bytes(start - 1, _HEAD)
+    head = pieces.part(start - 1, _HEAD)
     body = _body(head)
     length = _LENGTH.search(head, 0, body)
     if length is None:
@@ -111,7 +111,7 @@ def _after_gap(pieces: "_Pieces", end: int) -> int:
 
 def _without_gap(pieces: "_Pieces", start: int, end: int) -> int:
     """The end of the message before that empty line."""
-    tail = pieces.bytes(end - 3, 3)
+    tail = pieces.part(end - 3, 3)
     for gap in (b"\r\n", b"\n"):
         if tail.endswith(b"\n" + gap) and end - len(gap) >= start:
             return end - len(gap)
@@ -148,7 +148,7 @@ class _Pieces:
         self._start, self._piece = 0, b""
         self.size = os.fstat(descriptor).st_size
 
-    def bytes(self, at: int, size: int) -> bytes:
+    def part(self, at: int, size: int) -> bytes:
         """Up to ``size`` bytes from ``at`` on; fewer at the end of the file."""
         at = max(at, 0)
         size = min(size, self.size - at)
@@ -157,8 +157,8 @@ class _Pieces:
         return self._piece[at - self._start : max(0, at - self._start + size)]
 
     def line(self, at: int) -> bytes:
-        """The line that begins at ``at``, or as much of it as is looked at; nothing at the end of the file."""
-        beginning = self.bytes(at, _LINE)
+        """The line that begins at ``at``, as much of it as is looked at; nothing at the end of the file."""
+        beginning = self.part(at, _LINE)
         return beginning[: beginning.find(b"\n") + 1] or beginning
 
     def find(self, wanted: bytes, at: int) -> int:
