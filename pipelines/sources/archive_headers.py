@@ -1,4 +1,4 @@
-"""What the headers of an archived message tell: flags, when it was received, what is content and what state."""
+"""What the headers of an archived message tell: its flags, when it was received, and its content apart."""
 
 import hashlib
 import re
