@@ -193,7 +193,7 @@ def shown_by_others(connection: sa.Connection, mailbox_id: int, protocol: str) -
         connection.scalar(
             sa.select(occurrences.c.id)
             .join(folders, folders.c.id == occurrences.c.folder_id)
-            .where(occurrences.c.mailbox_id == mailbox_id, folders.c.protocol.not_in((protocol, _ARCHIVE)))
+            .where(folders.c.mailbox_id == mailbox_id, folders.c.protocol.not_in((protocol, _ARCHIVE)))
             .limit(1)
         )
         is not None
@@ -201,11 +201,8 @@ def shown_by_others(connection: sa.Connection, mailbox_id: int, protocol: str) -
 
 
 def has_messages(connection: sa.Connection, mailbox_id: int) -> bool:
-    """Whether the lake holds anything of the mailbox."""
-    return (
-        connection.scalar(sa.select(messages.c.id).where(messages.c.mailbox_id == mailbox_id).limit(1))
-        is not None
-    )
+    """Whether the lake holds anything of the mailbox that a server has shown; files are none."""
+    return shown_by_others(connection, mailbox_id, _ARCHIVE)
 
 
 @dataclass(frozen=True, slots=True)
