@@ -73,9 +73,12 @@ class MailFiles:
 
     def note(self, path: Path, error: OSError | NotReadError) -> str:
         """Keep in ``unreadable`` what is wrong with a file or directory, and return it."""
-        reason = error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
-        self.unreadable[readable(path)] = reason[:1].lower() + reason[1:]
-        return self.unreadable[readable(path)]
+        if isinstance(error, OSError):
+            reason = (error.strerror or type(error).__name__).lower()
+        else:
+            reason = str(error)
+        self.unreadable[readable(path)] = reason
+        return reason
 
     def _files(self, place: Place) -> Iterator[tuple[Path, Form]]:
         if place.form is Form.MAILDIR:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from pipelines.mime.dates import parse_date
 
-_EMPTY = re.compile(rb"\n\r?\n")
+_EMPTY = re.compile(rb"(\A|\n)(\r?\n)")
 _STATE = re.compile(
     rb"\n(Status|X-Status|X-Keywords|X-UID|X-IMAP|X-IMAPbase|X-Mozilla-Status2?|X-Mozilla-Keys|Content-Length|Lines)"
     rb":([^\n]*(?:\n[ \t][^\n]*)*)"
@@ -22,6 +22,12 @@ _LETTERS = {
 }
 """As Dovecot, mutt and UW IMAP write them."""
 _OLDEST = datetime(1980, 1, 1, tzinfo=UTC)
+
+
+def empty_line(mime: bytes) -> tuple[int, int]:
+    """Where the line begins and ends that parts headers and text; at the end where there is none."""
+    found = _EMPTY.search(mime)
+    return found.span(2) if found else (len(mime), len(mime))
 
 
 def content_digest(mime: bytes) -> str:
@@ -74,5 +80,4 @@ def _date(value: bytes) -> datetime | None:
 
 def _head(mime: bytes) -> bytes:
     """A line feed and the header block, so that every field begins behind one."""
-    found = _EMPTY.search(mime)
-    return b"\n" + (mime[: found.start() + 1] if found else mime)
+    return b"\n" + mime[: empty_line(mime)[0]]

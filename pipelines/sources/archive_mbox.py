@@ -13,12 +13,12 @@ from datetime import datetime
 from typing import BinaryIO, NamedTuple
 
 from pipelines.mime.dates import parse_date
+from pipelines.sources.archive_headers import empty_line
 
 _DATED = re.compile(rb"From .*?\b(\w{3},? +(?:\w{3} +\d{1,2}|\d{1,2} +\w{3})\b.*\d{1,2}:\d{2}.*)")
-_HEADER = re.compile(rb"[!-9;-~]+[ \t]*:|>From ")
-_LENGTH = re.compile(rb"\nContent-Length:[ \t]*(\d{1,15})[ \t]*\r?\n", re.IGNORECASE)
+_HEADER = re.compile(rb"[!-9;-~]+[ \t]*:|>From .*\d:\d\d")
+_LENGTH = re.compile(rb"^Content-Length:[ \t]*(\d{1,15})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _QUOTED = re.compile(rb"(?m)^>(?=>*From )")
-_EMPTY = re.compile(rb"\n\r?\n")
 _BARE = (b"\n\nFrom ", b"\n\r\nFrom ")
 _PIECE = 1 << 20
 _LINE = 1000
@@ -91,12 +91,12 @@ def _separates(pieces: "_Pieces", at: int, start: int) -> bool:
 
 def _counted_end(pieces: "_Pieces", start: int) -> int | None:
     """The end by Content-Length (mboxcl, mboxcl2), if a separator or the end follows there."""
-    head = pieces.part(start - 1, _HEAD)
-    body = _body(head)
+    head = pieces.part(start, _HEAD)
+    body = empty_line(head)[1]
     length = _LENGTH.search(head, 0, body)
     if length is None:
         return None
-    end = start - 1 + body + int(length[1])
+    end = start + body + int(length[1])
     after = _after_gap(pieces, end)
     separator = pieces.line(after)
     follows = is_mbox(separator, pieces.line(after + len(separator)))
@@ -122,14 +122,8 @@ def _unquoted(content: bytes) -> bytes:
     """Without one ``>`` before each ``From `` that has any; as it is if the writer quotes nothing."""
     if b">From " not in content or any(bare in content for bare in _BARE):
         return content
-    body = _body(content)
-    return content[:body] + _QUOTED.sub(b"", content[body:])
-
-
-def _body(content: bytes) -> int:
-    """Where the text begins, behind the first empty line; 0 where there is none."""
-    found = _EMPTY.search(content)
-    return found.end() if found else 0
+    headers, _ = empty_line(content)
+    return content[:headers] + _QUOTED.sub(b"", content[headers:])
 
 
 def _date(separator: bytes) -> datetime | None:
