@@ -271,3 +271,14 @@ def test_bad_input_gets_a_clear_error_and_nothing_is_written(
     with pytest.raises(UsageError, match="is not there"):
         run(workspace, box, tmp_path / "nothing")
     assert rows(workspace, "raw") == []
+
+
+@pytest.mark.corpus
+def test_nothing_lost_nothing_twice_of_real_mboxes(
+    workspace: ModelWorkspace, tmp_path: Path, corpus_dir: Path
+) -> None:
+    boxes = sorted(corpus_dir.rglob("*.mbox"))
+    new, stored, known = done(workspace, *boxes)
+    assert (stored, known) == (2380, 0)
+    assert new == len(rows(workspace, "messages"))
+    assert done(workspace, *reversed(boxes)) == (0, 0, 2380)
