@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 from pipelines.mime.dates import parse_date
 
-_EMPTY = re.compile(rb"(\A|\n)(\r?\n)")
 _STATE = re.compile(
     rb"\n(Status|X-Status|X-Keywords|X-UID|X-IMAP|X-IMAPbase|X-Mozilla-Status2?|X-Mozilla-Keys|Content-Length|Lines)"
     rb":([^\n]*(?:\n[ \t][^\n]*)*)"
@@ -26,8 +25,13 @@ _OLDEST = datetime(1980, 1, 1, tzinfo=UTC)
 
 def empty_line(mime: bytes) -> tuple[int, int]:
     """Where the line begins and ends that parts headers and text; at the end where there is none."""
-    found = _EMPTY.search(mime)
-    return found.span(2) if found else (len(mime), len(mime))
+    if mime.startswith((b"\n", b"\r\n")):
+        return 0, mime.index(b"\n") + 1
+    unix = mime.find(b"\n\n")
+    dos = mime.find(b"\n\r\n", 0, unix + 1 if unix >= 0 else len(mime))
+    if dos >= 0:
+        return dos + 1, dos + 3
+    return (unix + 1, unix + 2) if unix >= 0 else (len(mime), len(mime))
 
 
 def content_digest(mime: bytes) -> str:

@@ -17,7 +17,7 @@ from pipelines.sources.archive_headers import empty_line
 
 _DATED = re.compile(rb"From .*?\b(\w{3},? +(?:\w{3} +\d{1,2}|\d{1,2} +\w{3})\b.*\d{1,2}:\d{2}.*)")
 _HEADER = re.compile(rb"[!-9;-~]+[ \t]*:|>From .*\d:\d\d")
-_LENGTH = re.compile(rb"^Content-Length:[ \t]*(\d{1,15})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,15})[ \t]*\r?\n")
 _QUOTED = re.compile(rb"(?m)^>(?=>*From )")
 _BARE = (b"\n\nFrom ", b"\n\r\nFrom ")
 _PIECE = 1 << 20
@@ -93,7 +93,7 @@ def _counted_end(pieces: "_Pieces", start: int) -> int | None:
     """The end by Content-Length (mboxcl, mboxcl2), if a separator or the end follows there."""
     head = pieces.part(start, _HEAD)
     body = empty_line(head)[1]
-    length = _LENGTH.search(head, 0, body)
+    length = _LENGTH.search(b"\n" + head[:body].lower())
     if length is None:
         return None
     end = start + body + int(length[1])
