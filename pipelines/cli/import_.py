@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 
 from pipelines.cli.output import json_option, number, print_json, size, stderr, stdout, table
 from pipelines.ingest import importing
@@ -50,32 +51,36 @@ def import_(config: Path | None, mailbox: str, paths: tuple[Path, ...], as_json:
 
 
 def _print_report(report: ImportReport) -> None:
-    columns = ("messages", "taken in", "imported before", "quarantined", "size")
-    stdout().print(
-        table(
-            [("folder", "left"), *((name, "right") for name in columns)],
-            [
-                (
-                    each.path,
-                    number(each.listed),
-                    number(each.stored),
-                    number(each.known),
-                    each.quarantined,
-                    size(each.bytes),
-                )
-                for each in report.rounds
-            ],
-        )
-    )
-    click.echo(_summary(report))
+    if report.rounds:
+        stdout().print(_folders(report))
+    if report.error:
+        click.echo(f"{report.mailbox}: {report.error}", err=True)
+    else:
+        click.echo(_summary(report))
     for line in _by_reason(report.passed_over):
         click.echo(f"passed over, {line}")
     for line in _by_reason(report.unreadable):
         click.echo(f"not read, {line}", err=True)
     for path, error in report.folder_errors.items():
         click.echo(f"{path}: {error}", err=True)
-    if report.error:
-        click.echo(f"{report.mailbox}: {report.error}", err=True)
+
+
+def _folders(report: ImportReport) -> Table:
+    columns = ("messages", "taken in", "imported before", "quarantined", "size")
+    return table(
+        [("folder", "left"), *((name, "right") for name in columns)],
+        [
+            (
+                each.path,
+                number(each.listed),
+                number(each.stored),
+                number(each.known),
+                each.quarantined,
+                size(each.bytes),
+            )
+            for each in report.rounds
+        ],
+    )
 
 
 def _summary(report: ImportReport) -> str:

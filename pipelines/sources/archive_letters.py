@@ -66,7 +66,7 @@ _MAILDIR_INFO = re.compile(r"[:;!]2,([A-Z]*)")
 """The separator is ``:`` but on file systems that forbid it."""
 _MAILDIR_FLAGS = {"S": "seen", "R": "answered", "F": "flagged", "D": "draft", "T": "deleted"}
 _EMLX_FLAGS = {0: "seen", 1: "deleted", 2: "answered", 4: "flagged", 6: "draft"}
-"""Bit numbers, as they are seen in files: Apple documents none."""
+"""Bit numbers. Apple documents none; these are what Mozilla's importer reads and names."""
 
 
 def form_of(path: Path) -> Form | str:

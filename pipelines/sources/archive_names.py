@@ -10,7 +10,7 @@ from pathlib import Path
 from imapclient import imap_utf7
 
 _MBOX = re.compile(r"\.(mbox|mboxo|mboxrd|mboxcl2?|mbx|mbs|txt)$", re.IGNORECASE)
-_DIRECTORY = re.compile(r"\.(sbd|mbox)$", re.IGNORECASE)
+_DIRECTORY = re.compile(r"\.(sbd|(imap)?mbox)$", re.IGNORECASE)
 """What Thunderbird and Apple Mail add to the name of a folder for the directory below it."""
 
 
@@ -25,7 +25,7 @@ def folder_path(directories: Sequence[str], mbox: str | None = None, *, encoded:
         levels.append(_MBOX.sub("", mbox))
     elif "Messages" in levels[-1:]:
         # Apple Mail: Work.mbox/<UUID>/Data/1/Messages/12.emlx, and before 2007 Work.mbox/Messages.
-        packages = [number for number, level in enumerate(levels, 1) if level.endswith(".mbox")]
+        packages = [number for number, level in enumerate(levels, 1) if _DIRECTORY.search(level)]
         levels = levels[: max(packages, default=len(levels))]
     path = "/".join(filter(None, (part for level in levels for part in _parts(level, encoded=encoded))))
     first, slash, below = path.partition("/")

@@ -230,6 +230,7 @@ def test_folders_exported_by_apple_mail_readpst_and_kmail(tmp_path: Path) -> Non
         (("Ko\u0308ln",), None, "Köln"),
         (("b\udcff",), None, "b\ufffd"),
         (("Messages",), None, "Messages"),
+        (("INBOX.imapmbox", "Messages"), None, "Inbox"),
         (("exports.mbox",), "Inbox", "exports/Inbox"),
     ],
 )
