@@ -17,6 +17,7 @@ from pipelines.sources.archive_files import MailFiles, Place
 from pipelines.sources.archive_headers import content_digest, received_at
 from pipelines.sources.archive_letters import Letter, NotReadError, Where, read_letter
 from pipelines.sources.archive_listed import Listed
+from pipelines.sources.archive_names import readable
 from pipelines.sources.base import Entry, Fetched, FetchFailed, Folder, Page, ProtocolName, Role
 from pipelines.sources.imap_names import ENGLISH, language_of
 
@@ -149,4 +150,4 @@ def _no_mail(paths: Sequence[Path], files: MailFiles) -> str:
     found = [f"{path}: {why}" for path, why in [*files.unreadable.items(), *files.passed_over.items()]]
     more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
     said = f" ({'; '.join(found[:3])}{more})" if found else ""
-    return f"no mail in {', '.join(map(str, paths[:3]))}{' …' if len(paths) > 3 else ''}{said}"
+    return f"no mail in {', '.join(map(readable, paths[:3]))}{' …' if len(paths) > 3 else ''}{said}"

@@ -19,6 +19,8 @@ from pipelines.sources.archive_mbox import read_message, spans
 from pipelines.sources.archive_names import folder_path, readable
 
 _MAILDIR = ("cur", "new", "tmp")
+_MAILBOX = ("maildir", ".maildir", "mail")
+"""What a mailbox's own Maildir is called in a person's directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ class MailFiles:
             self._add(directory, Form.EML, folder_path(levels), root)
         if "cur" in below:
             self.bytes += sum(_size(Path(entry.path)) for entry in self._delivered(directory))
-            self._add(directory, Form.MAILDIR, folder_path(levels, encoded=True), root, "Inbox")
+            folder = folder_path(levels, encoded=True)
+            self._add(directory, Form.MAILDIR, folder, root, _maildir_name(directory, below))
             below = [name for name in below if name not in _MAILDIR]
         for name in sorted(below):
             self._directory(directory / name, (*levels, name), root)
@@ -169,14 +172,24 @@ def read_mail(path: Path) -> Iterator[tuple[str, Letter]]:
     files = MailFiles([path])
     for place in files.places:
         yield from ((place.folder, letter) for _, letter in files.messages(place))
-    for unreadable, reason in files.unreadable.items():
-        raise UsageError(f"{unreadable}: {reason}")
+    if files.unreadable:
+        raise UsageError(
+            "; ".join(f"{unreadable}: {reason}" for unreadable, reason in files.unreadable.items())
+        )
 
 
 def _mbox_messages(path: Path) -> Iterator[tuple[Where, Letter]]:
     with path.open("rb") as file:
         for span in spans(file):
             yield Where(path, Form.MBOX, *span), mbox_letter(*read_message(file, span))
+
+
+def _maildir_name(directory: Path, below: Sequence[str]) -> str:
+    """Inbox for a mailbox's own Maildir, in which the other folders lie; else what it is called."""
+    others = (name for name in below if name.startswith(".") and (directory / name / "cur").is_dir())
+    if directory.name.lower() in _MAILBOX or any(others):
+        return "Inbox"
+    return folder_path((directory.name,), encoded=True)
 
 
 def _size(path: Path) -> int:

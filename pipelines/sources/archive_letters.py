@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from xml.parsers.expat import ExpatError
 
 from pipelines.sources.archive_headers import flags_of
-from pipelines.sources.archive_mbox import Span, is_mbox, read_message
+from pipelines.sources.archive_mbox import Span, begins_mbox, read_message
 
 
 class Form(StrEnum):
@@ -61,6 +61,11 @@ _UNREAD = {
     ".dbx": "a folder of Outlook Express: export to .eml",
     ".nsf": "a database of Notes: export to .eml",
 }
+_UNREAD_FIRST = {
+    b"\x01\x01\x01\x01": "a mailbox in MMDF form: convert it to mbox",
+    b"*mbx*": "a mailbox in UW IMAP's own form: convert it to mbox",
+    b"BABYL OPTIONS": "a mailbox in Babyl form: convert it to mbox",
+}
 _PACKED = frozenset((".zip", ".gz", ".tgz", ".bz2", ".xz", ".tar", ".7z"))
 _MAILDIR_INFO = re.compile(r"[:;!]2,([A-Z]*)")
 """The separator is ``:`` but on file systems that forbid it."""
@@ -84,13 +89,14 @@ def form_of(path: Path) -> Form | str:
     if suffix in _BY_NAME:
         return _BY_NAME[suffix]
     with path.open("rb") as file:
-        first, second = file.readline(1000), file.readline(1000)
-    if is_mbox(first, second):
+        head = file.read(4096)
+    if begins_mbox(head):
         return Form.MBOX
-    if _FIRST_HEADER.match(first):
+    if _FIRST_HEADER.match(head):
         return Form.EML
-    if suffix in _UNREAD:
-        raise NotReadError(_UNREAD[suffix])
+    reasons = [reason for first, reason in _UNREAD_FIRST.items() if head.startswith(first)]
+    if reasons or suffix in _UNREAD:
+        raise NotReadError(reasons[0] if reasons else _UNREAD[suffix])
     return "packed: unpack it first" if suffix in _PACKED else "no mail"
 
 
@@ -102,9 +108,9 @@ def read_letter(where: Where) -> Letter:
     content = where.path.read_bytes()
     if where.form is Form.EMLX:
         return _emlx_letter(content)
-    if where.form is Form.MAILDIR:
-        found = _MAILDIR_INFO.search(where.path.name)
-        flags = [_MAILDIR_FLAGS[each] for each in (found[1] if found else "") if each in _MAILDIR_FLAGS]
+    info = _MAILDIR_INFO.search(where.path.name) if where.form is Form.MAILDIR else None
+    if info:
+        flags = [_MAILDIR_FLAGS[each] for each in info[1] if each in _MAILDIR_FLAGS]
         return Letter(content, tuple(flags))
     return Letter(content, flags_of(content))
 

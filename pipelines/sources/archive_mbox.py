@@ -42,8 +42,18 @@ class MboxMessage(NamedTuple):
     """The separator's date: of delivery, in UTC where it names no zone (RFC 4155, appendix A)."""
 
 
-def is_mbox(first: bytes, second: bytes) -> bool:
-    """Whether a file with these first lines is an mbox."""
+def begins_mbox(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is an mbox."""
+    first, second, *_ = [*head[_before(head) :].split(b"\n", 2), b""]
+    return _begins(first, second)
+
+
+def _before(head: bytes) -> int:
+    """What some files have before the first separator: a byte order mark, empty lines."""
+    return len(head) - len(head.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n"))
+
+
+def _begins(first: bytes, second: bytes) -> bool:
     return first.startswith(b"From ") and bool(_DATED.match(first[:_LINE]) or _HEADER.match(second))
 
 
@@ -58,7 +68,7 @@ def read_message(file: BinaryIO, span: Span) -> MboxMessage:
 def spans(file: BinaryIO) -> Iterator[Span]:
     """Every message of the file from its beginning to its present end."""
     pieces = _Pieces(file.fileno())
-    at = 0
+    at = _before(pieces.part(0, _LINE))
     while separator := pieces.line(at):
         end, following = _end(pieces, at + len(separator))
         yield Span(at, end)
@@ -99,7 +109,7 @@ def _counted_end(pieces: "_Pieces", start: int) -> int | None:
     end = start + body + int(length[1])
     after = _after_gap(pieces, end)
     separator = pieces.line(after)
-    follows = is_mbox(separator, pieces.line(after + len(separator)))
+    follows = _begins(separator, pieces.line(after + len(separator)))
     return end if follows or after == pieces.size else None
 
 

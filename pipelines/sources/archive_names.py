@@ -12,6 +12,8 @@ from imapclient import imap_utf7
 _MBOX = re.compile(r"\.(mbox|mboxo|mboxrd|mboxcl2?|mbx|mbs|txt)$", re.IGNORECASE)
 _DIRECTORY = re.compile(r"\.(sbd|(imap)?mbox)$", re.IGNORECASE)
 """What Thunderbird and Apple Mail add to the name of a folder for the directory below it."""
+_APPLE = re.compile(r"((^|/)[0-9A-F-]{36}/Data(/\d)*|(?<=mbox))/Messages$")
+"""Between a folder and its messages: ``<UUID>/Data/1/Messages``, before 2007 only ``Messages``."""
 
 
 def folder_path(directories: Sequence[str], mbox: str | None = None, *, encoded: bool = False) -> str:
@@ -20,13 +22,9 @@ def folder_path(directories: Sequence[str], mbox: str | None = None, *, encoded:
     Empty for the root itself, and for a file there that is called just ``mbox``. ``encoded``: names
     may be in modified UTF-7, as IMAP servers and programs write Maildirs.
     """
-    levels = [*directories]
+    levels = _APPLE.sub("", "/".join(directories)).split("/")
     if mbox is not None and mbox.lower() != "mbox":
         levels.append(_MBOX.sub("", mbox))
-    elif "Messages" in levels[-1:]:
-        # Apple Mail: Work.mbox/<UUID>/Data/1/Messages/12.emlx, and before 2007 Work.mbox/Messages.
-        packages = [number for number, level in enumerate(levels, 1) if _DIRECTORY.search(level)]
-        levels = levels[: max(packages, default=len(levels))]
     path = "/".join(filter(None, (part for level in levels for part in _parts(level, encoded=encoded))))
     first, slash, below = path.partition("/")
     return f"Inbox{slash}{below}" if first.lower() == "inbox" else path

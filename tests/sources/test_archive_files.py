@@ -121,7 +121,9 @@ def test_a_maildir_gives_folders_and_flags(tmp_path: Path) -> None:
     put(tmp_path / ".Projects.K&APY-ln" / "cur" / "5.host,S=40:2,", ONE)
     put(tmp_path / "Plain" / "cur" / "6.host:2,Ra", b"no header at all")
     put(tmp_path / "M&APw-ll" / "cur" / "7.host:2,S", ONE)
+    put(tmp_path / "new" / "8.host", b"X-Mozilla-Status: 0001\n" + ONE)
     assert found(MailFiles([tmp_path])) == {
+        ("Inbox", b"X-Mozilla-Status: 0001\n" + ONE, ("seen",)),
         ("Inbox", ONE, ("flagged", "seen")),
         ("Inbox", ONE, ("draft", "answered", "deleted")),
         ("Inbox", TWO, ()),
@@ -129,6 +131,16 @@ def test_a_maildir_gives_folders_and_flags(tmp_path: Path) -> None:
         ("Plain", b"no header at all", ("answered",)),
         ("Müll", ONE, ("seen",)),
     }
+
+
+def test_a_maildir_that_is_asked_for_is_the_inbox_only_if_it_is_a_mailboxs_own(tmp_path: Path) -> None:
+    for name in ("Maildir", "kim", "kim/.Sent", "Projects", "M&APw-ll"):
+        put(tmp_path / name / "cur" / "1:2,", ONE)
+    assert folders(tmp_path / "Maildir") == {"Inbox"}
+    assert folders(tmp_path / "kim") == {"Inbox", "Sent"}
+    assert folders(tmp_path / "kim" / ".Sent") == {"Sent"}
+    assert folders(tmp_path / "Projects") == {"Projects"}
+    assert folders(tmp_path / "M&APw-ll") == {"Müll"}
 
 
 def test_a_maildir_of_the_standard_library(tmp_path: Path) -> None:
@@ -184,6 +196,7 @@ def test_folders_of_apple_mail(tmp_path: Path) -> None:
         ("Old", ONE, ()),
     }
     assert folders(root) == {f"{UUID}/{name}" for name in ("INBOX", "Work/Köln", "Old")}
+    assert folders(account / "INBOX.mbox") == {"Inbox"}
 
 
 def test_mail_that_cannot_be_read_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -193,6 +206,7 @@ def test_mail_that_cannot_be_read_is_named_and_the_rest_is_read(tmp_path: Path) 
     put(tmp_path / "4.emlx", b"Subject: no length\n\nText\n")
     put(tmp_path / "Outlook.pst", b"!BDN")
     put(tmp_path / "a.msg", b"\xd0\xcf\x11\xe0")
+    put(tmp_path / "inbox", b"\x01\x01\x01\x01\nSubject: One\n\nText\n\x01\x01\x01\x01\n")
     files = MailFiles([tmp_path])
     assert found(files) == {(tmp_path.name, ONE, ())}
     damaged = "not whole: it does not hold as many bytes as its first line says"
@@ -201,7 +215,8 @@ def test_mail_that_cannot_be_read_is_named_and_the_rest_is_read(tmp_path: Path) 
     assert (told["3.emlx"], told["4.emlx"]) == (damaged, damaged)
     assert told["Outlook.pst"] == "an Outlook data file: convert it, with readpst for instance"
     assert told["a.msg"] == "an Outlook message: save it as .eml"
-    assert len(told) == 5
+    assert told["inbox"] == "a mailbox in MMDF form: convert it to mbox"
+    assert len(told) == 6
 
 
 def test_folders_exported_by_apple_mail_readpst_and_kmail(tmp_path: Path) -> None:

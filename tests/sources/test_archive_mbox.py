@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.sources import archive_mbox
-from pipelines.sources.archive_mbox import MboxMessage, read_message, spans
+from pipelines.sources.archive_mbox import MboxMessage, begins_mbox, read_message, spans
 
 ONE = b"Subject: One\n\nFirst line\n>From the start\n"
 TWO = b"Subject: Two\n\nNo end"
@@ -86,6 +86,20 @@ def test_a_separator_tells_when_the_message_was_delivered(
 def test_a_line_of_text_that_begins_with_from_separates_nothing(box: Path) -> None:
     text = b"Subject: One\n\nHello\n\nFrom the start of the month\nwe meet.\nFrom Monday on\nNote: late\n"
     assert messages(box, SEPARATOR + text) == [text]
+
+
+@pytest.mark.parametrize("before", [b"\n", b"\r\n\r\n", b"\xef\xbb\xbf"])
+def test_what_stands_before_the_first_separator_is_no_mail(box: Path, before: bytes) -> None:
+    assert begins_mbox(before + SEPARATOR + TWO)
+    assert messages(box, before + SEPARATOR + TWO + b"\n\n" + SEPARATOR + TWO) == [TWO + b"\n", TWO]
+
+
+def test_a_file_that_only_begins_with_the_word_is_no_mbox() -> None:
+    assert begins_mbox(SEPARATOR)
+    assert begins_mbox(b"From \r\nSubject: One\r\n")
+    assert not begins_mbox(b"From Monday on\nwe meet\n")
+    assert not begins_mbox(b"From: kim@contoso.com\n")
+    assert not begins_mbox(b"\n\n")
 
 
 def test_a_message_of_headers_alone_and_one_of_nothing(box: Path) -> None:
