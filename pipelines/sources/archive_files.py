@@ -41,8 +41,12 @@ class Place:
 class MailFiles:
     """What holds mail at some paths, found by names and first lines. The mail itself is not kept."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        """Look through ``paths``. Raises ``UsageError`` for one that is not there."""
+    def __init__(self, paths: Sequence[Path], *, by_name: bool = False) -> None:
+        """Look through ``paths``. Raises ``UsageError`` for one that is not there.
+
+        ``by_name``: files of a directory come in order of their names, which then are all held.
+        """
+        self._by_name = by_name
         self.places: list[Place] = []
         self.bytes = 0
         """Of the files with mail, when they were found."""
@@ -153,7 +157,7 @@ class MailFiles:
     def _entries(self, directory: Path) -> Iterator[os.DirEntry[str]]:
         try:
             with os.scandir(directory) as entries:
-                yield from entries
+                yield from sorted(entries, key=lambda entry: entry.name) if self._by_name else entries
         except OSError as error:
             self.note(directory, error)
 
@@ -167,9 +171,9 @@ class MailFiles:
 def read_mail(path: Path) -> Iterator[tuple[str, Letter]]:
     """Every message at ``path`` with its folder below it; the folder is empty at ``path`` itself.
 
-    Raises ``UsageError`` where it is not there, or some of its mail cannot be read.
+    The order is the same on every computer. Raises ``UsageError`` where it is not there, or some of its mail cannot be read.
     """
-    files = MailFiles([path])
+    files = MailFiles([path], by_name=True)
     for place in files.places:
         yield from ((place.folder, letter) for _, letter in files.messages(place))
     if files.unreadable:

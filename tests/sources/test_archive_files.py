@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from pipelines.sources.archive_names import folder_path
 ONE = b"Subject: One\n\nFirst line\nFrom the start\n"
 TWO = b"Subject: Two\n\nNo end"
 SEPARATOR = b"From kim@contoso.com Sat Mar  1 09:00:00 2025\n"
+DATE = datetime(2025, 3, 1, 9, tzinfo=UTC)
 BOX = SEPARATOR + ONE.replace(b"From", b">From") + b"\n"
 UUID = "1A2B3C4D-0000-4000-8000-1A2B3C4D5E6F"
 
@@ -315,7 +317,12 @@ def test_read_mail_tells_folders_below_the_path_only(tmp_path: Path) -> None:
     put(tmp_path / "b" / "1.eml", TWO)
     assert [folder for folder, _ in read_mail(tmp_path / "a.mbox")] == [""]
     assert list(read_mail(tmp_path / "b")) == [("", Letter(TWO))]
-    assert {folder for folder, _ in read_mail(tmp_path)} == {"a", "b"}
+    for number in (9, 5, 7):
+        put(tmp_path / "b" / f"{number}.eml", b"Subject: %d\n\n" % number)
+    numbered = [Letter(b"Subject: %d\n\n" % number) for number in (5, 7, 9)]
+    assert list(read_mail(tmp_path)) == [("a", Letter(ONE, dated=DATE)), ("b", Letter(TWO))] + [
+        ("b", letter) for letter in numbered
+    ]
 
 
 COUNTED_OTHERWISE = {
