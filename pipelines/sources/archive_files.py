@@ -171,7 +171,8 @@ class MailFiles:
 def read_mail(path: Path) -> Iterator[tuple[str, Letter]]:
     """Every message at ``path`` with its folder below it; the folder is empty at ``path`` itself.
 
-    The order is the same on every computer. Raises ``UsageError`` where it is not there, or some of its mail cannot be read.
+    The order is the same on every computer. Raises ``UsageError`` where it is not there, or some of
+    its mail cannot be read.
     """
     files = MailFiles([path], by_name=True)
     for place in files.places:
