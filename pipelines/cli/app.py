@@ -8,6 +8,7 @@ import click
 
 from pipelines.cli.cutover import cutover, history
 from pipelines.cli.demo import demo
+from pipelines.cli.import_ import import_
 from pipelines.cli.ingest import ingest
 from pipelines.cli.init import init
 from pipelines.cli.parity import parity
@@ -41,7 +42,8 @@ def cli(context: click.Context, config: Path | None) -> None:
 
 
 COMMANDS = (
-    demo, sandbox, init, ingest, status, parity, cutover, history, waves, report, search, show, verify,
+    demo, sandbox, init, ingest, import_, status, parity, cutover, history, waves, report,
+    search, show, verify,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

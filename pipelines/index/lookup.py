@@ -22,6 +22,8 @@ from pipelines.index.tables import (
 Item = TypeVar("Item")
 _IN_ONE_QUERY = 500
 """SQLite before 3.32 refuses more than 999 parameters; some builds still do."""
+_ARCHIVE = "archive"
+"""The protocol of mail from files."""
 
 
 def chunks(items: Sequence[Item], size: int = _IN_ONE_QUERY) -> Iterator[Sequence[Item]]:
@@ -186,12 +188,12 @@ def unmatched_entries(connection: sa.Connection, folder_id: int) -> Sequence[sa.
 
 
 def shown_by_others(connection: sa.Connection, mailbox_id: int, protocol: str) -> bool:
-    """Whether another protocol than this one has shown messages of the mailbox."""
+    """Whether another protocol than this one has shown messages of the mailbox; files are none."""
     return (
         connection.scalar(
             sa.select(occurrences.c.id)
             .join(folders, folders.c.id == occurrences.c.folder_id)
-            .where(occurrences.c.mailbox_id == mailbox_id, folders.c.protocol != protocol)
+            .where(folders.c.mailbox_id == mailbox_id, folders.c.protocol.not_in((protocol, _ARCHIVE)))
             .limit(1)
         )
         is not None
@@ -199,11 +201,8 @@ def shown_by_others(connection: sa.Connection, mailbox_id: int, protocol: str) -
 
 
 def has_messages(connection: sa.Connection, mailbox_id: int) -> bool:
-    """Whether the lake holds anything of the mailbox."""
-    return (
-        connection.scalar(sa.select(messages.c.id).where(messages.c.mailbox_id == mailbox_id).limit(1))
-        is not None
-    )
+    """Whether the lake holds anything of the mailbox that a server has shown; files are none."""
+    return shown_by_others(connection, mailbox_id, _ARCHIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +213,8 @@ class Candidate:
     received_at: datetime
     received_by_server: bool
     seen_at: datetime | None
-    """When one of its occurrences was seen for the first time, the latest of them."""
+    """When one of its occurrences was seen for the first time, the latest of them; None where only
+    archives had it: a copy in a file does not tell what the server has."""
     shown_before: bool
     """Whether this protocol has shown it already, in whatever folder."""
     listed_sizes: frozenset[int]
@@ -243,7 +243,7 @@ def candidates(
                 row.message_key,
                 row.received_at,
                 row.received_by_server,
-                max((each.first_seen_at for each in shown), default=None),
+                max((each.first_seen_at for each in shown if each.protocol != _ARCHIVE), default=None),
                 any(each.protocol == protocol for each in shown),
                 frozenset(
                     each.listed_size
@@ -419,13 +419,14 @@ def newest_rounds(connection: sa.Connection, mailbox_id: int) -> Sequence[sa.Row
 
 
 def last_read(connection: sa.Connection, mailbox_id: int) -> datetime | None:
-    """When the newest pass began in which some protocol read all its folders to the end."""
+    """When the newest pass began in which some protocol, not files, read all its folders to the end."""
     newest = (
         sa.select(folders.c.protocol, sa.func.max(rounds.c.started_at).label("began"))
         .join(folders, folders.c.id == rounds.c.folder_id)
         .where(
             rounds.c.mailbox_id == mailbox_id,
             rounds.c.closed_at.is_not(None),
+            folders.c.protocol != _ARCHIVE,
             folders.c.skipped.is_(None),
             folders.c.cursor.is_not(None),
         )

@@ -41,11 +41,14 @@ def record_folders(
     protocol: str,
     seen: Sequence[tuple[str, str, str, str | None]],
     now: datetime,
+    *,
+    complete: bool = True,
 ) -> dict[str, FolderRow]:
     """Bring the folder rows of one protocol in step with its listing; rows by native name.
 
     ``seen``: native name, path, role, why it is skipped or None. A folder that is no
-    longer listed ends its occurrences; its row and their messages stay.
+    longer listed ends its occurrences, where the listing is ``complete`` (an archive's
+    never is); its row and their messages stay.
     """
     with index.write() as connection:
         renew(connection, lease, now)
@@ -60,7 +63,8 @@ def record_folders(
             sa.select(folders).where(folders.c.mailbox_id == lease.mailbox_id, folders.c.protocol == protocol)
         ).all()
         listed = {native for native, *_ in seen}
-        _end_vanished(connection, [row.id for row in rows if row.native not in listed], now)
+        if complete:
+            _end_vanished(connection, [row.id for row in rows if row.native not in listed], now)
     lease.commits += 1
     return {row.native: FolderRow(row.id, row.cursor) for row in rows if row.native in listed}
 

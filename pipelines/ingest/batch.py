@@ -320,7 +320,7 @@ class Batch:
             rows = [_message_row(reads) for reads in some]
             path = self._publish(Dataset.MESSAGES, year, messages_table(rows))
             self._changes.messages += [
-                NewMessage(row, reads[0].entry.received_at is not None, path, plain_text(row.record))
+                NewMessage(row, _by_server(reads[0].entry), path, plain_text(row.record))
                 for row, reads in zip(rows, some, strict=True)
             ]
 
@@ -336,10 +336,15 @@ def _listed(account: RoundAccount, entry: Entry) -> Listed:
         account.folder_id,
         entry.native_id,
         entry.size,
-        entry.received_at,
+        entry.received_at if _by_server(entry) else None,
         entry.flags,
         entry.content_mark,
     )
+
+
+def _by_server(entry: Entry) -> bool:
+    """Whether the server itself says when it received the message."""
+    return entry.received_at is not None and entry.received_by_server
 
 
 def _by_year(items: Sequence[Item], moment: Callable[[Item], datetime]) -> dict[int, list[Item]]:
@@ -359,7 +364,7 @@ def _raw_row(read: _Read, message_key: str) -> RawRow:
         native_id=read.entry.native_id,
         listed_size=read.entry.size,
         received_at=read.received_at,
-        received_by_server=read.entry.received_at is not None,
+        received_by_server=_by_server(read.entry),
         flags=read.entry.flags,
         fetched_at=read.fetched_at,
         weak=message_key != read.record.message_key,

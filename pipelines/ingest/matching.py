@@ -40,7 +40,9 @@ def recognise(
     found: dict[str, str] = {}
     for entry, header_key in zip(entries, header_keys, strict=True):
         some = known.get(header_key, []) if header_key else []
-        if len(some) != 1 or some[0].message_key in taken or _changed_since(entry, some[0], last_read):
+        if len(some) != 1 or some[0].message_key in taken or some[0].seen_at is None:
+            continue
+        if _changed_since(entry, some[0], last_read):
             continue
         if not (new_here and some[0].shown_before) and _agrees(entry, some[0]):
             taken.add(some[0].message_key)

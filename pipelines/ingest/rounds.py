@@ -105,10 +105,7 @@ class Round:
         self._batch.flush()
 
     def reconcile(self) -> None:
-        """Compare with the server's own count, explain any difference, close the round.
-
-        Raises ``RoundOpenError`` where an id has no outcome.
-        """
+        """Compare with the server's own count, explain any difference, and ``close``."""
         self.account.server_count = self._source.count(self._folder)
         if self.account.server_count != self._live_count():
             self.walk(recognise_fresh=False)
@@ -120,6 +117,10 @@ class Round:
                 f"the server counts {self.account.server_count}, "
                 f"its listing accounts for {self.account.lake_count}"
             )
+        self.close()
+
+    def close(self) -> None:
+        """Close the round. Raises ``RoundOpenError`` where an id has no outcome."""
         if not self.account.adds_up:
             raise RoundOpenError(
                 f"{self._folder.path}: {self.account.listed} ids listed, "

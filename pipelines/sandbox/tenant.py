@@ -9,9 +9,9 @@ from pathlib import Path
 from pipelines.errors import UsageError
 from pipelines.mime import identity_from_headers
 from pipelines.sandbox.identity import CLIENT_ID, SECRET_VARIABLE, TENANT_ID
-from pipelines.sandbox.mailfiles import read_mail
 from pipelines.sandbox.mailgen import generate
 from pipelines.sandbox.store import Store
+from pipelines.sources.archive_files import read_mail
 
 _MAIL_FOLDERS = {
     "Inbox": "inbox",
@@ -110,12 +110,12 @@ def _fill_from_files(store: Store, chosen: list[Seat], mail: Path) -> None:
     """Every message goes to one mailbox, in turn by folder, so that a folder stays together."""
     owners: dict[str, Seat] = {}
     found = 0
-    for letter in read_mail(mail):
+    for folder, letter in read_mail(mail):
         found += 1
-        seat = owners.setdefault(letter.folder, chosen[len(owners) % len(chosen)])
+        seat = owners.setdefault(folder, chosen[len(owners) % len(chosen)])
         # POP3 shows the Inbox only.
-        path = _ensure_folder(store, seat.address, letter.folder) if seat.legacy == "imap" else "Inbox"
-        store.deliver(seat.address, path, letter.mime, _received(letter.mime), letter.flags)
+        path = _ensure_folder(store, seat.address, folder) if seat.legacy == "imap" else "Inbox"
+        store.deliver(seat.address, path, letter.mime, _received(letter.mime), frozenset(letter.flags))
     if not found:
         raise UsageError(
             f"{mail} holds no mail", remedy="name an mbox or .eml file, a Maildir, or a folder of these"

@@ -66,7 +66,7 @@ class Entry:
     """One message in a listing."""
 
     native_id: str
-    """``<uidvalidity>:<uid>``, UIDL, Graph immutable id, or an archive file's own name for it."""
+    """``<uidvalidity>:<uid>``, UIDL, Graph immutable id, or the digest of an archived message."""
     size: int | None = None
     """Bytes as the listing has them: an estimate on Exchange (facts: RFC822.SIZE)."""
     received_at: datetime | None = None
@@ -80,6 +80,8 @@ class Entry:
     None where an id's content never changes: IMAP and POP3 give an edited message a new id."""
     modified_at: datetime | None = None
     """UTC: when the server last changed anything of the message, flags included, where it tells (Graph)."""
+    received_by_server: bool = True
+    """Whether ``received_at`` is the server's own word; an archive's files only let it be inferred."""
 
 
 @dataclass(frozen=True, slots=True)

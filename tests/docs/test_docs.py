@@ -42,10 +42,20 @@ def commands() -> list[str]:
     return found
 
 
+def write_archives(directory: Path) -> None:
+    """The mail files that the pages import."""
+    letter = b"From: megan.bowen@contoso.com\nSubject: Years ago\n\nText\n"
+    for place in ("Inbox.mbox", "export/Sent Items/mbox", "Maildir/cur/1:2,S"):
+        (directory / place).parent.mkdir(parents=True, exist_ok=True)
+        (directory / place).write_bytes(b"From megan Sat Mar  1 09:00:00 2025\n" + letter)
+
+
 def test_the_commands_of_the_pages_run(
-    sandbox: RunningSandbox, mailover: Command, monkeypatch: pytest.MonkeyPatch
+    sandbox: RunningSandbox, mailover: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MAILOVER_CONFIG", str(sandbox.config_path))
+    monkeypatch.chdir(tmp_path)
+    write_archives(tmp_path)
     assert mailover("ingest").code == 0
     key = mailover("search", "to:kim", "--limit", "1", "--json").json[0]["message_key"]
     assert len(commands()) > 8

@@ -1,6 +1,6 @@
 """Run by the crash tests: one pass over a model mailbox that dies by SIGKILL where it is told to.
 
-Usage: crashing.py FOLDER POINT OCCURRENCE [ingest|messages|message_index]
+Usage: crashing.py FOLDER POINT OCCURRENCE STAGE; for the stage ``import`` the mail is in FOLDER/mail.
 """
 
 import os
@@ -12,7 +12,8 @@ from typing import Any
 
 from pipelines.index import commit as commit_module
 from pipelines.index import files as files_module
-from pipelines.ingest import batch, passes, renormalise
+from pipelines.ingest import batch, importing, passes, renormalise
+from pipelines.ingest.importing import import_mail
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.lake import Lake
 from tests.ingest.model import KIM, ModelFolder, ModelMailbox, ModelWorkspace, VirtualClock, configure, mail
@@ -60,6 +61,8 @@ POINTS: dict[str, tuple[Any, str, bool]] = {
     "after the transaction": (batch, "commit", True),
     "before folders are recorded": (passes, "record_folders", False),
     "after folders are recorded": (passes, "record_folders", True),
+    "before an archive's folders are recorded": (importing, "record_folders", False),
+    "after an archive's folders are recorded": (importing, "record_folders", True),
     "before the pass is recorded": (passes, "record_pass", False),
     "before a file is replaced": (renormalise, "replace_file", False),
     "inside the replacement": (files_module, "_move_bytes", True),
@@ -74,7 +77,10 @@ def main() -> None:
     workspace = open_workspace(Path(folder))
     owner, name, after = POINTS[point]
     die(owner, name, int(occurrence), after=after)
-    list(run_stage(workspace, Stage(stage), list(workspace.config.mailboxes)))
+    if stage == "import":
+        import_mail(workspace, workspace.config.mailbox(KIM), [Path(folder) / "mail"])
+    else:
+        list(run_stage(workspace, Stage(stage), list(workspace.config.mailboxes)))
     workspace.close()
 
 

@@ -9,19 +9,25 @@ from pathlib import Path
 import pytest
 
 from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
+from pipelines.ingest.importing import import_mail
 from pipelines.ingest.report import Outcome
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.lake import Dataset
 from tests.ingest.conftest import rows
 from tests.ingest.crashing import POINTS, open_workspace, server
-from tests.ingest.model import KIM, ModelWorkspace
+from tests.ingest.model import KIM, ModelWorkspace, mail
 
 ROOT = Path(__file__).parents[2]
-INGESTING = [point for point in POINTS if "replace" not in point and "delete" not in point]
-REWRITING = [point for point in POINTS if point not in INGESTING]
+IMPORTING = [
+    point for point in POINTS if "published" in point or "transaction" in point or "archive" in point
+]
+INGESTING = [
+    point for point in POINTS if not {"replaced", "replacement", "deleted", "archive's"} & {*point.split()}
+]
+REWRITING = [point for point in POINTS if point not in {*INGESTING, *IMPORTING}]
 
 
-def crash(folder: Path, point: str, occurrence: int, stage: Stage) -> None:
+def crash(folder: Path, point: str, occurrence: int, stage: str) -> None:
     process = subprocess.run(
         [sys.executable, str(ROOT / "tests/ingest/crashing.py"), str(folder), point, str(occurrence), stage],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -86,4 +92,26 @@ def test_bytes_are_kept_each_stage_can_be_redone_from_the_one_before(tmp_path: P
     run(tmp_path).close()
     workspace = run(tmp_path, again)
     assert_exact(workspace)
+    workspace.close()
+
+
+@pytest.mark.parametrize("occurrence", [1, 3])
+@pytest.mark.parametrize("point", IMPORTING)
+def test_nothing_lost_nothing_twice_after_kill_9_while_files_are_imported(
+    tmp_path: Path, point: str, occurrence: int
+) -> None:
+    every = [mail(number) for number in range(9)]
+    separator = b"From kim@contoso.com Sat Mar  1 09:00:00 2025\n"
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "mail" / "Box").write_bytes(b"".join(separator + each + b"\n" for each in every))
+    for number, mime in enumerate([*every[:4], every[0]]):
+        (tmp_path / "mail" / f"{number}.eml").write_bytes(mime)
+    crash(tmp_path, point, 1 if "folders" in point else occurrence, "import")
+    workspace = open_workspace(tmp_path)
+    report = import_mail(workspace, workspace.config.mailbox(KIM), [tmp_path / "mail"])
+    assert (report.outcome, report.total("listed")) == (Outcome.DONE, 14)
+    assert sorted(row["mime"] for row in rows(workspace, "raw")) == sorted(every)  # type: ignore[type-var]
+    assert len({row["message_key"] for row in rows(workspace, "messages")}) == len(every)
+    for check in (nothing_lost, nothing_twice, bytes_are_kept):
+        assert check(workspace, KIM).passed
     workspace.close()

@@ -10,9 +10,9 @@ import pytest
 
 from pipelines.ingest.passes import ingest_mailbox
 from pipelines.ingest.report import Outcome
-from pipelines.sandbox.mailfiles import read_mail
 from pipelines.sandbox.mailgen import generate
 from pipelines.sandbox.store import as_crlf
+from pipelines.sources.archive_files import read_mail
 from tests.dovecot_fixture import PASSWORD, Dovecot
 from tests.dovecot_workspace import DovecotWorkspace
 
@@ -45,7 +45,7 @@ def test_bytes_are_kept_from_dovecot_and_nothing_is_read_twice(
 def test_bytes_are_kept_of_all_real_mail(
     dovecot: Dovecot, address: str, tmp_path: Path, corpus_dir: Path
 ) -> None:
-    delivered = {letter.mime for letter in read_mail(corpus_dir)}
+    delivered = {letter.mime for _folder, letter in read_mail(corpus_dir)}
     dovecot.mailbox(address).deliver(*sorted(delivered))
     with DovecotWorkspace(dovecot, tmp_path, address) as workspace:
         report = ingest_mailbox(workspace, workspace.config.mailbox(address))

@@ -162,18 +162,18 @@ def test_secrets_stay_secret_in_every_file_log_and_event(start_sandbox: Starter)
             assert MARK.encode() not in content, place
 
 
-def test_bounded_memory_a_larger_mailbox_needs_no_more(tmp_path: Path) -> None:
-    peaks = [_peak(tmp_path / str(messages), messages) for messages in (300, 1200)]
+@pytest.mark.parametrize("script", ["measuring.py", "measuring_import.py"])
+def test_bounded_memory_a_larger_mailbox_needs_no_more(tmp_path: Path, script: str) -> None:
+    peaks = [_peak(script, tmp_path / str(messages), messages) for messages in (300, 1200)]
     assert peaks[1] < peaks[0] * 1.25, peaks
 
 
-def _peak(folder: Path, messages: int) -> int:
+def _peak(script: str, folder: Path, messages: int) -> int:
     """Peak of traced and of Arrow's memory of a pass, in a process of its own."""
     folder.mkdir()
     root = Path(__file__).parents[2]
-    script = root / "tests" / "ingest" / "measuring.py"
     done = subprocess.run(
-        [sys.executable, str(script), str(folder), str(messages)],
+        [sys.executable, str(root / "tests" / "ingest" / script), str(folder), str(messages)],
         env={"PYTHONPATH": str(root)},
         capture_output=True,
         text=True,

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pipelines.mime import normalise
 from pipelines.mime.charsets import decode
 from pipelines.sandbox.graph_mime import regenerate
-from pipelines.sandbox.mailfiles import read_mail
 from pipelines.sandbox.mailgen import generate as generate_mailbox
 from pipelines.sandbox.store import as_crlf
+from pipelines.sources.archive_files import read_mail
 from tests.mime.regenerated import Mail, Style, generate, mails, styles
 from tests.sandbox.graph_world import Box, mail, message_path
 
@@ -217,14 +217,14 @@ def test_nothing_twice_of_real_mail_generated_anew(
     """How many of the corpus keep their key; and no two messages get one."""
     found: Counter[str] = Counter()
     keys: dict[str, str] = {}
-    for each in islice(read_mail(corpus_dir), 0, None, 3):
-        came = as_crlf(each.mime)
+    for folder, letter in islice(read_mail(corpus_dir), 0, None, 3):
+        came = as_crlf(letter.mime)
         again = regenerate(came)
         key, new_key = normalise(came).message_key, normalise(again).message_key
         found["all"] += 1
         found["weak"] += key != new_key
         found["same body"] += came.partition(b"\r\n\r\n")[2] == again.partition(b"\r\n\r\n")[2]
-        assert keys.setdefault(new_key, key) == key, f"two messages of {each.folder} share a key"
+        assert keys.setdefault(new_key, key) == key, f"two messages of {folder} share a key"
     for name, count in found.items():
         record_property(f"regenerated_{name.replace(' ', '_')}", count)
     assert found["weak"] < 0.005 * found["all"]
@@ -236,8 +236,8 @@ def test_nothing_twice_of_real_mail_generated_anew(
 def test_nothing_lost_of_real_mail_generated_anew_as_another_library_reads_it(corpus_dir: Path) -> None:
     """Every word and every file that the standard library finds before, it finds after."""
     lost = seen = 0
-    for each in islice(read_mail(corpus_dir), 1, None, 6):
-        came = as_crlf(each.mime)
+    for _folder, letter in islice(read_mail(corpus_dir), 1, None, 6):
+        came = as_crlf(letter.mime)
         again = regenerate(came)
         if came == again:
             continue

@@ -1,22 +1,14 @@
 """What the sandbox is filled with: generated mail, and mail from files."""
 
-import csv
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
-from pipelines.errors import UsageError
 from pipelines.mime import normalise
-from pipelines.sandbox.mailfiles import FoundMail, read_mail
 from pipelines.sandbox.mailgen import generate
 from pipelines.sandbox.store import Store
 from pipelines.sandbox.tenant import furnish, seats
 
 KIM = "kim.akers@contoso.com"
-ONE = b"Subject: One\n\nFirst line\n>From the start\n"
-TWO = b"Subject: Two\n\nNo end"
-SEPARATOR = b"From kim@contoso.com Sat Mar  1 09:00:00 2025\n"
 
 
 def test_generated_mail_is_the_same_for_the_same_seed_and_different_for_another() -> None:
@@ -49,83 +41,6 @@ def test_generated_mail_is_spread_over_three_years_and_has_ids_of_its_own() -> N
     assert len(set(ids)) == 500
 
 
-def test_an_mbox_gives_its_messages_without_separators(tmp_path: Path) -> None:
-    box = tmp_path / "archive.mbox"
-    box.write_bytes(SEPARATOR + ONE.replace(b">From", b">>From") + b"\n" + SEPARATOR + TWO)
-    assert list(read_mail(box)) == [FoundMail(ONE, ""), FoundMail(TWO, "")]
-
-
-@pytest.mark.parametrize(
-    ("separator", "gap"),
-    [
-        (b"From kim@contoso.com Sat Mar  1 09:00:00 2025\n", b"\n"),
-        (b"From kim@contoso.com Sat, 01 Mar 2025 09:00:00 +0100\n", b"\n"),
-        (b"From kim@contoso.com Sat, 01 Mar 2025 09:00:00 +0100\n", b""),
-        (b"From - Sat Mar 01 09:00:00 2025\n", b"\n"),
-        (b"From 1844347792267117879@xxx\n", b"\n"),
-        (b"From \n", b"\n"),
-    ],
-)
-def test_every_writers_separator_is_seen(tmp_path: Path, separator: bytes, gap: bytes) -> None:
-    box = tmp_path / "archive"
-    box.write_bytes((separator + ONE.replace(b">From", b">>From") + gap) * 3)
-    assert [each.mime for each in read_mail(box)] == [ONE] * 3
-
-
-def test_a_line_of_text_that_begins_with_from_separates_nothing(tmp_path: Path) -> None:
-    text = b"Subject: One\n\nHello\n\nFrom the start of the month\nwe meet.\nFrom Monday on\nNote: late\n"
-    box = tmp_path / "archive.mbox"
-    box.write_bytes(SEPARATOR + text)
-    assert [each.mime for each in read_mail(box)] == [text]
-
-
-def test_a_content_length_is_believed_only_if_a_separator_follows(tmp_path: Path) -> None:
-    def counted(length: int) -> bytes:
-        return b"Subject: One\nContent-Length: %d\n\n" % length + body
-
-    body = b"Hello\n\nFrom kim@contoso.com Sat Mar  1 09:00:00 2025\n>From here\nX: y\n"
-    box = tmp_path / "archive.mbox"
-    box.write_bytes(SEPARATOR + counted(len(body)) + b"\n" + SEPARATOR + TWO)
-    assert [each.mime for each in read_mail(box)] == [counted(len(body)), TWO]
-    box.write_bytes(SEPARATOR + counted(8) + b"\n" + SEPARATOR + TWO)
-    assert [each.mime for each in read_mail(box)] == [
-        b"Subject: One\nContent-Length: 8\n\nHello\n",
-        b">From here\nX: y\n".replace(b">", b""),
-        TWO,
-    ]
-
-
-def test_a_maildir_gives_folders_and_flags(tmp_path: Path) -> None:
-    for place in ("cur", "new", "tmp", ".Projects.K&APY-ln/cur", "Plain/cur"):
-        (tmp_path / place).mkdir(parents=True)
-    (tmp_path / "cur" / "1.host:2,FS").write_bytes(ONE)
-    (tmp_path / "new" / "2.host").write_bytes(TWO)
-    (tmp_path / "tmp" / "3.host").write_bytes(b"Half: written\n")
-    (tmp_path / ".Projects.K&APY-ln" / "cur" / "4.host:2,").write_bytes(ONE)
-    (tmp_path / "Plain" / "cur" / "5.host:2,R").write_bytes(ONE)
-    found = {(each.folder, each.mime, each.flags) for each in read_mail(tmp_path)}
-    assert found == {
-        ("", ONE, frozenset({"flagged", "seen"})),
-        ("", TWO, frozenset()),
-        ("Projects/Köln", ONE, frozenset()),
-        ("Plain", ONE, frozenset({"answered"})),
-    }
-
-
-def test_a_tree_of_files_keeps_its_folders_and_passes_over_what_is_no_mail(tmp_path: Path) -> None:
-    (tmp_path / "2024" / "May").mkdir(parents=True)
-    (tmp_path / "2024" / "May" / "a.eml").write_bytes(ONE)
-    (tmp_path / "2024" / "Lists.mbox").write_bytes(SEPARATOR + ONE)
-    (tmp_path / "b.eml").write_bytes(TWO)
-    (tmp_path / "MANIFEST.tsv").write_bytes(b"path\tbytes: all of them\n")
-    (tmp_path / "settings.yaml").write_bytes(b"tenant: contoso\nid: 1\n")
-    (tmp_path / "2024" / "May" / "17").write_bytes(ONE)
-    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8:\x00")
-    (tmp_path / ".index").write_bytes(ONE)
-    found = {(each.folder, each.mime) for each in read_mail(tmp_path)}
-    assert found == {("2024/May", ONE), ("2024/Lists", ONE.replace(b">", b"")), ("", TWO)}
-
-
 def test_mail_from_files_is_filled_in_whole(tmp_path: Path) -> None:
     root, chosen = tmp_path / "mail", seats(4)
     places = ("Inbox", "inbox/Old", "Calendar", "Projects/2019", "A/B/C", "Sent Items", "D", "E")
@@ -152,21 +67,3 @@ def test_mail_from_files_is_received_when_it_was_sent(tmp_path: Path) -> None:
     store.close()
     assert dated == datetime(2025, 3, 1, 8, tzinfo=UTC)
     assert before <= impossible <= datetime.now(UTC)
-
-
-def test_nothing_lost_of_real_mail_files(corpus_dir: Path) -> None:
-    with (corpus_dir / "MANIFEST.tsv").open(newline="", encoding="utf-8") as lines:
-        told = {row["path"]: int(row["messages"] or 0) for row in csv.DictReader(lines, delimiter="\t")}
-    single = [path for path, messages in told.items() if path.endswith(".eml") and messages == 1]
-    assert len(single) > 1000
-    for path in single:
-        assert [each.mime for each in read_mail(corpus_dir / path)] == [(corpus_dir / path).read_bytes()]
-    boxes = [path for path in told if path.endswith(".mbox")]
-    found = sum(len(list(read_mail(corpus_dir / path))) for path in boxes)
-    # The manifest counts lines that begin with From; some of them are text, some are damaged.
-    assert abs(found - sum(told[path] for path in boxes)) <= 5
-
-
-def test_bad_input_gets_a_clear_error_from_mail_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not there"):
-        list(read_mail(tmp_path / "nothing"))
