@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipelines.cli.backfill import backfill
 from pipelines.cli.cutover import cutover, history
 from pipelines.cli.demo import demo
 from pipelines.cli.ingest import ingest
@@ -41,7 +42,8 @@ def cli(context: click.Context, config: Path | None) -> None:
 
 
 COMMANDS = (
-    demo, sandbox, init, ingest, status, parity, cutover, history, waves, report, search, show, verify,
+    demo, sandbox, init, ingest, backfill, status, parity, cutover, history, waves, report, search, show,
+    verify,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

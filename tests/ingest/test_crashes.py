@@ -10,18 +10,21 @@ import pytest
 
 from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
 from pipelines.ingest.report import Outcome
-from pipelines.ingest.stages import Stage, run_stage
+from pipelines.ingest.stages import Stage
 from pipelines.lake import Dataset
 from tests.ingest.conftest import rows
-from tests.ingest.crashing import POINTS, open_workspace, server
+from tests.ingest.crashing import BACKFILL, POINTS, open_workspace, server, work
 from tests.ingest.model import KIM, ModelWorkspace
 
 ROOT = Path(__file__).parents[2]
-INGESTING = [point for point in POINTS if "replace" not in point and "delete" not in point]
-REWRITING = [point for point in POINTS if point not in INGESTING]
+REWRITING = [point for point in POINTS if "replace" in point or "delete" in point]
+ONLY_BACKFILLING = [point for point in POINTS if "month" in point or "backfill" in point]
+INGESTING = [point for point in POINTS if point not in REWRITING + ONLY_BACKFILLING]
+ONCE = [point for point in POINTS if point.endswith(("recorded", "finished"))]
+BACKFILLING = [point for point in INGESTING + ONLY_BACKFILLING if "pass" not in point]
 
 
-def crash(folder: Path, point: str, occurrence: int, stage: Stage) -> None:
+def crash(folder: Path, point: str, occurrence: int, stage: str) -> None:
     process = subprocess.run(
         [sys.executable, str(ROOT / "tests/ingest/crashing.py"), str(folder), point, str(occurrence), stage],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -32,9 +35,9 @@ def crash(folder: Path, point: str, occurrence: int, stage: Stage) -> None:
     assert process.returncode == -signal.SIGKILL, f"{point} was not reached: {process.stderr}"
 
 
-def run(folder: Path, stage: Stage = Stage.RAW_MESSAGES) -> ModelWorkspace:
+def run(folder: Path, stage: str = Stage.RAW_MESSAGES) -> ModelWorkspace:
     workspace = open_workspace(folder)
-    (report,) = run_stage(workspace, stage, list(workspace.config.mailboxes))
+    report = work(workspace, stage)
     assert report.outcome is Outcome.DONE, report.error
     return workspace
 
@@ -53,10 +56,20 @@ def assert_exact(workspace: ModelWorkspace) -> None:
 @pytest.mark.parametrize("occurrence", [1, 2, 4])
 @pytest.mark.parametrize("point", INGESTING)
 def test_nothing_lost_nothing_twice_after_kill_9(tmp_path: Path, point: str, occurrence: int) -> None:
-    if point.endswith("recorded") and occurrence > 1:
-        occurrence = 1  # once a pass
-    crash(tmp_path, point, occurrence, Stage.RAW_MESSAGES)
+    crash(tmp_path, point, 1 if point in ONCE else occurrence, Stage.RAW_MESSAGES)
     workspace = run(tmp_path)
+    assert_exact(workspace)
+    workspace.close()
+
+
+@pytest.mark.parametrize("point", BACKFILLING)
+def test_nothing_lost_nothing_twice_after_kill_9_in_a_backfill(tmp_path: Path, point: str) -> None:
+    crash(tmp_path, point, 1 if point in ONCE else 3, BACKFILL)
+    workspace = run(tmp_path, BACKFILL)
+    assert_exact(workspace)
+    workspace.close()
+    workspace = run(tmp_path)
+    assert workspace.servers[KIM].fetched == []
     assert_exact(workspace)
     workspace.close()
 
