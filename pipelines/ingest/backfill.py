@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
 from pipelines.config import MailboxConfig
-from pipelines.errors import LeaseHeldError
+from pipelines.errors import LeaseHeldError, MailoverError
 from pipelines.index.backfills import begin, closed_windows, finish, is_fresh
 from pipelines.index.changes import RoundAccount, Window
 from pipelines.index.lease import Lease, hold
@@ -162,6 +162,12 @@ class _Backfill:
         lake, index = self._workspace.lake, self._index
         with ExitStack() as stack:
             lease = self._patiently(stack)
+            feeding = feeding_protocol(self._workspace, self._mailbox)
+            if feeding != self._report.protocol:
+                raise MailoverError(
+                    f"{lease.address}: {feeding} feeds the lake since the backfill began",
+                    remedy=f"run it again: it goes on through {feeding} and downloads nothing twice",
+                )
             claim(lake, index, lease)
             yield lease
             record_claim(lake, index, lease)
