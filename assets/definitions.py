@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.backfill import archive_windows
 from assets.checks import asset_checks
 from assets.cutover import (
     cutover_job,
@@ -20,7 +21,7 @@ from assets.schedules import check_schedule, ingest_schedule
 from assets.sensors import mailbox_partitions
 
 defs = dg.Definitions(
-    assets=[mail, parity, phases],
+    assets=[mail, archive_windows, parity, phases],
     asset_checks=[*asset_checks, parity_allows_the_switch],
     jobs=[ingest_job, check_job, cutover_job, waves_job, phases_job],
     schedules=[ingest_schedule, check_schedule, phases_schedule],

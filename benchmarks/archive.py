@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.imap_fetch import MEMORY
 from benchmarks.mime import business_mail, small_mail
+from benchmarks.racing import MEMORY
 from pipelines.clock import SystemClock
 from pipelines.ingest.importing import import_mail
 from pipelines.ingest.report import Outcome

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipelines.cli.backfill import backfill
 from pipelines.cli.cutover import cutover, history
 from pipelines.cli.demo import demo
 from pipelines.cli.import_ import import_
@@ -42,7 +43,7 @@ def cli(context: click.Context, config: Path | None) -> None:
 
 
 COMMANDS = (
-    demo, sandbox, init, ingest, import_, status, parity, cutover, history, waves, report,
+    demo, sandbox, init, ingest, backfill, import_, status, parity, cutover, history, waves, report,
     search, show, verify,
 )  # fmt: skip
 for command in COMMANDS:

@@ -16,7 +16,7 @@ from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.workspace import open_workspace
 
-_LINE_EVERY = 10.0
+LINE_EVERY = 10.0
 """Seconds between progress lines where there is no terminal to draw on."""
 
 
@@ -74,6 +74,11 @@ def print_reports(reports: Sequence[MailboxReport]) -> None:
             ],
         )
     )
+    print_errors(reports)
+
+
+def print_errors(reports: Sequence[MailboxReport]) -> None:
+    """What needs a person."""
     for each in reports:
         if each.error:
             click.echo(f"{each.mailbox}: {each.error}", err=True)
@@ -99,11 +104,11 @@ def showing_progress() -> Iterator[passes.Progress]:
         def draw(mailbox: str, account: RoundAccount) -> None:
             if mailbox not in tasks:
                 tasks[mailbox] = display.add_task(mailbox, total=None)
-            done = account.stored + account.known + account.quarantined + account.gone
+            done = number(account.accounted)
             display.update(
                 tasks[mailbox],  # type: ignore[arg-type]
-                description=f"{mailbox}  {account.path}  {number(done)} messages  {size(account.bytes)}",
-                completed=done,
+                description=f"{mailbox}  {account.path}  {done} messages  {size(account.bytes)}",
+                completed=account.accounted,
                 total=max(account.listed, 1),
             )
 
@@ -115,7 +120,7 @@ def _lines() -> passes.Progress:
 
     def say(mailbox: str, account: RoundAccount) -> None:
         now = monotonic()
-        if now - said.setdefault(mailbox, now) >= _LINE_EVERY:
+        if now - said.setdefault(mailbox, now) >= LINE_EVERY:
             said[mailbox] = now
             click.echo(
                 f"{mailbox}: {account.path}: {number(account.stored + account.known)} messages, "

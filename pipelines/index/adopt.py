@@ -14,6 +14,7 @@ from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks, message_rows
 from pipelines.index.tables import (
     attachments,
+    backfills,
     data_files,
     folders,
     mailboxes,
@@ -23,6 +24,7 @@ from pipelines.index.tables import (
     raws,
     rounds,
     unmatched,
+    windows,
 )
 from pipelines.lake import DataFile
 
@@ -51,7 +53,9 @@ def forget(index: Index, lease: Lease, now: datetime, *, epoch: int, commits: in
         renew(connection, lease, now)
         ours = sa.select(messages.c.id).where(messages.c.mailbox_id == lease.mailbox_id)
         connection.execute(sa.delete(attachments).where(attachments.c.row_id.in_(ours)))
-        for table in (occurrences, raws, quarantine, unmatched, rounds, messages, data_files):
+        ours = sa.select(backfills.c.id).where(backfills.c.mailbox_id == lease.mailbox_id)
+        connection.execute(sa.delete(windows).where(windows.c.backfill_id.in_(ours)))
+        for table in (occurrences, raws, quarantine, unmatched, rounds, backfills, messages, data_files):
             connection.execute(sa.delete(table).where(table.c.mailbox_id == lease.mailbox_id))
         connection.execute(
             sa.update(folders).where(folders.c.mailbox_id == lease.mailbox_id).values(cursor=None)

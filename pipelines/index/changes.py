@@ -92,6 +92,15 @@ class Unmatched:
     subject: str
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a backfill reads at a time: received from ``since`` up to, not at, ``before`` (UTC)."""
+
+    backfill_id: int
+    since: datetime
+    before: datetime
+
+
 @dataclass(slots=True)
 class RoundAccount:
     """One walk of one folder: every id it listed ends in exactly one of the counts."""
@@ -111,13 +120,19 @@ class RoundAccount:
     lake_count: int | None = None
     notes: list[str] = field(default_factory=list)
     closed_at: datetime | None = None
-    round_id: int | None = None
+    window: Window | None = None
+    """What was walked instead of all from the cursor on."""
+    row_id: int | None = None
+
+    @property
+    def accounted(self) -> int:
+        """How many ids have their outcome."""
+        return self.stored + self.known + self.quarantined + self.gone + self.unmatched
 
     @property
     def adds_up(self) -> bool:
         """Whether every listed id has its outcome."""
-        settled = self.stored + self.known + self.quarantined + self.gone + self.unmatched
-        return self.listed == settled
+        return self.listed == self.accounted
 
 
 @dataclass(slots=True)

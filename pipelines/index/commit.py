@@ -1,5 +1,6 @@
 """The one SQL transaction that makes a batch exist: rows, account and cursor together."""
 
+import dataclasses
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,6 +32,7 @@ from pipelines.index.tables import (
     raws,
     rounds,
     unmatched,
+    windows,
 )
 from pipelines.lake import DataFile
 from pipelines.mime.record import Identity
@@ -73,7 +75,7 @@ def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: da
     _forget_unmatched(connection, changes)
     _insert_unmatched(connection, mailbox_id, changes.unmatched, now)
     for account in changes.rounds:
-        _record_round(connection, mailbox_id, account)
+        _record_account(connection, mailbox_id, account)
     for folder_id, cursor in changes.cursors.items():
         connection.execute(
             sa.update(folders).where(folders.c.id == folder_id).values(cursor=cursor, cursor_at=now)
@@ -385,7 +387,8 @@ def _mark(connection: sa.Connection, ids: dict[int, set[str]], removed_at: datet
             )
 
 
-def _record_round(connection: sa.Connection, mailbox_id: int, account: RoundAccount) -> None:
+def _record_account(connection: sa.Connection, mailbox_id: int, account: RoundAccount) -> None:
+    window = account.window
     values = {
         "closed_at": account.closed_at,
         "listed": account.listed,
@@ -395,15 +398,18 @@ def _record_round(connection: sa.Connection, mailbox_id: int, account: RoundAcco
         "gone": account.gone,
         "unmatched": account.unmatched,
         "bytes": account.bytes,
-        "server_count": account.server_count,
-        "lake_count": account.lake_count,
         "note": "; ".join(account.notes) or None,
     }
-    if account.round_id is not None:
-        connection.execute(sa.update(rounds).where(rounds.c.id == account.round_id).values(values))
+    if window is None:
+        table, place = rounds, {"mailbox_id": mailbox_id}
+        values |= {"server_count": account.server_count, "lake_count": account.lake_count}
+    else:
+        table, place = windows, dataclasses.asdict(window)
+    if account.row_id is not None:
+        connection.execute(sa.update(table).where(table.c.id == account.row_id).values(values))
         return
-    account.round_id = connection.scalar(
-        rounds.insert()
-        .values(mailbox_id=mailbox_id, folder_id=account.folder_id, started_at=account.started_at, **values)
-        .returning(rounds.c.id)
+    account.row_id = connection.scalar(
+        table.insert()
+        .values(**place, folder_id=account.folder_id, started_at=account.started_at, **values)
+        .returning(table.c.id)
     )

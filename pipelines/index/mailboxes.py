@@ -93,7 +93,23 @@ def record_pass(index: Index, lease: Lease, error: str | None, now: datetime) ->
         if error is None
         else {"last_error": error, "last_error_at": now, "failed_passes": mailboxes.c.failed_passes + 1}
     )
+    outcome["round_wanted_at"] = None
     with index.write() as connection:
         renew(connection, lease, now)
         connection.execute(sa.update(mailboxes).where(mailboxes.c.id == lease.mailbox_id).values(outcome))
     lease.commits += 1
+
+
+def want_round(index: Index, address: str, now: datetime) -> None:
+    """Note that a pass was turned away, since another run writes the mailbox."""
+    with index.write() as connection:
+        connection.execute(
+            sa.update(mailboxes).where(mailboxes.c.address == address).values(round_wanted_at=now)
+        )
+
+
+def is_round_wanted(index: Index, address: str) -> bool:
+    """Whether a pass was turned away and none has been made since."""
+    with index.read() as connection:
+        wanted = sa.select(mailboxes.c.round_wanted_at).where(mailboxes.c.address == address)
+        return connection.scalar(wanted) is not None

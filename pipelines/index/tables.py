@@ -45,6 +45,18 @@ def _mailbox() -> sa.Column[int]:
     return sa.Column("mailbox_id", sa.ForeignKey("mailboxes.id"), nullable=False)
 
 
+def _account() -> list[sa.Column[Any]]:
+    """When a folder was walked, how many ids were listed, and what became of them."""
+    counts = ("listed", "stored", "known", "quarantined", "gone", "unmatched")
+    return [
+        sa.Column("started_at", Instant, nullable=False),
+        sa.Column("closed_at", Instant),
+        *(sa.Column(count, sa.Integer, nullable=False) for count in counts),
+        sa.Column("bytes", sa.BigInteger, nullable=False),
+        sa.Column("note", sa.Text),
+    ]
+
+
 index_info = sa.Table(
     "index_info",
     metadata,
@@ -67,6 +79,7 @@ mailboxes = sa.Table(
     sa.Column("last_pass_at", Instant),
     sa.Column("last_error", sa.Text),
     sa.Column("last_error_at", Instant),
+    sa.Column("round_wanted_at", Instant),
 )
 
 folders = sa.Table(
@@ -206,18 +219,9 @@ rounds = sa.Table(
     _id(),
     _mailbox(),
     sa.Column("folder_id", sa.ForeignKey("folders.id"), nullable=False),
-    sa.Column("started_at", Instant, nullable=False),
-    sa.Column("closed_at", Instant),
-    sa.Column("listed", sa.Integer, nullable=False),
-    sa.Column("stored", sa.Integer, nullable=False),
-    sa.Column("known", sa.Integer, nullable=False),
-    sa.Column("quarantined", sa.Integer, nullable=False),
-    sa.Column("gone", sa.Integer, nullable=False),
-    sa.Column("unmatched", sa.Integer, nullable=False),
-    sa.Column("bytes", sa.BigInteger, nullable=False),
+    *_account(),
     sa.Column("server_count", sa.Integer),
     sa.Column("lake_count", sa.Integer),
-    sa.Column("note", sa.Text),
     sa.Index(None, "mailbox_id", "started_at"),
 )
 
@@ -308,4 +312,27 @@ holds = sa.Table(
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.UniqueConstraint("wave"),
+)
+
+backfills = sa.Table(
+    "backfills",
+    metadata,
+    _id(),
+    _mailbox(),
+    sa.Column("since", Instant, nullable=False),
+    sa.Column("before", Instant, nullable=False),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("finished_at", Instant),
+    sa.Index(None, "mailbox_id", "finished_at"),
+)
+
+windows = sa.Table(
+    "windows",
+    metadata,
+    _id(),
+    sa.Column("backfill_id", sa.ForeignKey("backfills.id"), nullable=False, index=True),
+    sa.Column("folder_id", sa.ForeignKey("folders.id"), nullable=False),
+    sa.Column("since", Instant, nullable=False),
+    sa.Column("before", Instant, nullable=False),
+    *_account(),
 )

@@ -67,6 +67,32 @@ def feeding_protocol(workspace: Workspace, mailbox: MailboxConfig) -> ProtocolNa
     return ProtocolName(mailbox.legacy)
 
 
+def select_folders(
+    workspace: Workspace, mailbox: MailboxConfig, lease: Lease, source: Source
+) -> list[tuple[Folder, FolderRow]]:
+    """The folders to read, each with its row; the others' rows say why they are not read."""
+    listed = source.folders()
+    chosen = {
+        folder.native for folder in mailbox.folders.select([each for each in listed if not each.skipped])
+    }
+    rows = record_folders(
+        workspace.index,
+        lease,
+        source.protocol,
+        [
+            (
+                folder.native,
+                folder.path,
+                folder.role,
+                folder.skipped or (None if folder.native in chosen else "excluded by the configuration"),
+            )
+            for folder in listed
+        ],
+        workspace.clock.now(),
+    )
+    return [(folder, rows[folder.native]) for folder in listed if folder.native in chosen]
+
+
 class MailboxPass:
     """A mailbox read under its lease: fed by one protocol, and compared with another if wanted."""
 
@@ -137,7 +163,7 @@ class MailboxPass:
                     compared=compared,
                     shown_by_others=by_others,
                 )
-                for folder, row in self._selected(source)
+                for folder, row in select_folders(self._workspace, self._mailbox, self._lease, source)
             ]
             walked = [
                 each
@@ -169,30 +195,6 @@ class MailboxPass:
             errors[one.account.path] = as_mailover_error(error)
             return False
         return True
-
-    def _selected(self, source: Source) -> list[tuple[Folder, FolderRow]]:
-        """The folders to read, each with its row; the others' rows say why they are not read."""
-        listed = source.folders()
-        chosen = {
-            folder.native
-            for folder in self._mailbox.folders.select([each for each in listed if not each.skipped])
-        }
-        rows = record_folders(
-            self._workspace.index,
-            self._lease,
-            source.protocol,
-            [
-                (
-                    folder.native,
-                    folder.path,
-                    folder.role,
-                    folder.skipped or (None if folder.native in chosen else "excluded by the configuration"),
-                )
-                for folder in listed
-            ],
-            self._workspace.clock.now(),
-        )
-        return [(folder, rows[folder.native]) for folder in listed if folder.native in chosen]
 
     def _record(self, error: str | None) -> None:
         self._count()

@@ -7,6 +7,10 @@ from typing import Any
 from pipelines.errors import MailoverError
 from pipelines.index.changes import RoundAccount
 from pipelines.index.parity import Parity
+from pipelines.ingest.batch import Totals
+from pipelines.ingest.span import Span
+
+_COUNTS = ("listed", "stored", "known", "quarantined", "gone", "bytes")
 
 
 class Outcome(StrEnum):
@@ -54,21 +58,7 @@ class MailboxReport:
             "outcome": self.outcome.value,
             "error": str(self.error) if self.error else None,
             "folders": [
-                {
-                    "path": account.path,
-                    "listed": account.listed,
-                    "stored": account.stored,
-                    "known": account.known,
-                    "quarantined": account.quarantined,
-                    "gone": account.gone,
-                    "bytes": account.bytes,
-                    "closed": account.closed_at is not None,
-                    "notes": account.notes,
-                    "error": str(self.folder_errors[account.path])
-                    if account.path in self.folder_errors
-                    else None,
-                }
-                for account in self.rounds
+                account_json(account, self.folder_errors.get(account.path)) for account in self.rounds
             ],
             "messages": self.messages,
             "downloads": self.downloads,
@@ -79,3 +69,79 @@ class MailboxReport:
             "parity": self.parity.grade if self.parity else None,
             "compare_errors": {path: str(error) for path, error in self.compare_errors.items()},
         }
+
+
+@dataclass(slots=True)
+class MonthReport:
+    """One month of a mailbox's backfill, whether read now or by an earlier run of it."""
+
+    span: Span
+    accounts: list[RoundAccount] = field(default_factory=list)
+    errors: dict[str, MailoverError] = field(default_factory=dict)
+    """By folder path: what could not be read to the end."""
+    brought: Totals = field(default_factory=Totals)
+    """Into the lake, by this run."""
+
+    def total(self, count: str) -> int:
+        """A count of the accounts, over all folders."""
+        return sum(getattr(account, count) for account in self.accounts)
+
+    def to_json(self) -> dict[str, Any]:
+        """The month as ``--json`` prints it; folders only where there was something."""
+        return {
+            "from": f"{self.span.since:%Y-%m-%d}",
+            "to": f"{self.span.before:%Y-%m-%d}",
+            **{count: self.total(count) for count in _COUNTS},
+            "folders": [
+                account_json(account, self.errors.get(account.path))
+                for account in self.accounts
+                if account.listed or account.path in self.errors
+            ],
+        }
+
+
+@dataclass(slots=True)
+class BackfillReport(MailboxReport):
+    """One mailbox, one run of a backfill, with the months that earlier runs of it have read."""
+
+    span: Span = field(kw_only=True)
+    months: list[MonthReport] = field(default_factory=list)
+
+    def add(self, month: MonthReport) -> None:
+        """Take a month's results in."""
+        self.months.append(month)
+        self.rounds += month.accounts
+        self.folder_errors |= {
+            f"{month.span.since:%Y-%m} {path}": each for path, each in month.errors.items()
+        }
+        self.messages += month.brought.messages
+        self.raws += month.brought.raws
+        self.files += month.brought.files
+        self.lake_bytes += month.brought.bytes
+        self.downloads += month.brought.downloads
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether something could not be read, or is in quarantine."""
+        return bool(self.folder_errors or self.total("quarantined"))
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as ``--json`` prints it, with months instead of folders."""
+        told = MailboxReport.to_json(self)
+        del told["folders"]
+        return told | {
+            "from": f"{self.span.since:%Y-%m-%d}",
+            "to": f"{self.span.before:%Y-%m-%d}",
+            "months": [month.to_json() for month in self.months],
+        }
+
+
+def account_json(account: RoundAccount, error: MailoverError | None) -> dict[str, Any]:
+    """What became of one folder's walk."""
+    return {
+        "path": account.path,
+        **{count: getattr(account, count) for count in _COUNTS},
+        "closed": account.closed_at is not None,
+        "notes": account.notes,
+        "error": str(error) if error else None,
+    }

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from pipelines.clock import Clock
 from pipelines.errors import RoundOpenError
-from pipelines.index.changes import RoundAccount
+from pipelines.index.changes import RoundAccount, Window
 from pipelines.index.engine import Index
 from pipelines.index.lookup import (
     Known,
@@ -37,7 +37,10 @@ Progress = Callable[[RoundAccount], None]
 
 
 class Round:
-    """A folder's round: ``walk``, then, once everything is written, ``reconcile``."""
+    """A folder's round: ``walk``, then, once everything is written, ``reconcile``.
+
+    With a ``window`` it is ``walk_window`` alone.
+    """
 
     def __init__(
         self,
@@ -51,12 +54,13 @@ class Round:
         *,
         compared: bool = False,
         shown_by_others: bool = False,
+        window: Window | None = None,
     ) -> None:
         """``compared``: the folder is matched with the lake and brings nothing into it.
 
         ``shown_by_others``: another protocol has read the mailbox, so what is new here may be known.
         """
-        self.account = RoundAccount(row.folder_id, folder.path, clock.now())
+        self.account = RoundAccount(row.folder_id, folder.path, clock.now(), window=window)
         self._source, self._folder, self._batch = source, folder, batch
         self._index, self._clock = index, clock
         self._progress = progress
@@ -103,6 +107,20 @@ class Round:
         self._batch.expect(self.account, len(entries))
         self._fetch(entries, edited={each.native_id for each in entries})
         self._batch.flush()
+
+    def walk_window(self, *, recognise_all: bool) -> None:
+        """Account for everything received in the window; the cursor stays where it is.
+
+        ``recognise_all``: nobody has read this before, so what is listed is matched with
+        the messages of the lake instead of downloaded. Raises ``RoundOpenError`` where an
+        id has no outcome.
+        """
+        window = self.account.window
+        assert window
+        for entries in self._source.window(self._folder, window.since, window.before):
+            self._account_for(entries, recognise_all=recognise_all)
+            self._progress(self.account)
+        self.close()
 
     def reconcile(self) -> None:
         """Compare with the server's own count, explain any difference, and ``close``."""

@@ -7,10 +7,11 @@ from typing import TypeVar
 
 from pipelines.config import MailboxConfig
 from pipelines.index.lease import hold
+from pipelines.index.mailboxes import want_round
 from pipelines.ingest.passes import Progress, contained, ingest_mailbox, no_progress
 from pipelines.ingest.rebuild import rebuild
 from pipelines.ingest.renormalise import renormalise
-from pipelines.ingest.report import MailboxReport
+from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.workspace import Workspace
 
 Reader = Callable[[Workspace, MailboxConfig, Progress], MailboxReport]
@@ -41,7 +42,7 @@ def run_stage(
     ``read`` is the pass that reads a mailbox from its server.
     """
     if stage is Stage.RAW_MESSAGES:
-        yield from side_by_side(workspace, mailboxes, lambda each: read(workspace, each, progress))
+        yield from side_by_side(workspace, mailboxes, lambda each: _read(workspace, each, progress, read))
     else:
         yield from side_by_side(workspace, mailboxes, lambda each: _redo(workspace, stage, each))
 
@@ -51,11 +52,23 @@ def side_by_side(
 ) -> Iterator[Done]:
     """Do ``work`` for each mailbox, ``ingest.concurrency`` of them at a time; results as they come."""
     pool = ThreadPoolExecutor(workspace.config.ingest.concurrency, thread_name_prefix="mailbox")
+    wait = True
     try:
         for future in as_completed([pool.submit(work, each) for each in mailboxes]):
             yield future.result()
+    except KeyboardInterrupt:
+        # Readers may be waiting for a server for minutes; everything committed is safe.
+        wait = False
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)
+
+
+def _read(workspace: Workspace, mailbox: MailboxConfig, progress: Progress, read: Reader) -> MailboxReport:
+    report = read(workspace, mailbox, progress)
+    if report.outcome is Outcome.BUSY:
+        want_round(workspace.index, mailbox.address, workspace.clock.now())
+    return report
 
 
 def _redo(workspace: Workspace, stage: Stage, mailbox: MailboxConfig) -> MailboxReport:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pipelines.auth import TokenProvider
 from pipelines.clock import Clock
@@ -12,7 +13,14 @@ from pipelines.sources.base import Entry, Fetched, FetchFailed, Folder, Page, Pr
 from pipelines.sources.imap_bodies import Bodies
 from pipelines.sources.imap_folders import read_folders
 from pipelines.sources.imap_session import Examined, ImapSession, UidValidityChanged
-from pipelines.sources.imap_wire import fetch_content, fetch_listed, list_lines, search_window, windows
+from pipelines.sources.imap_wire import (
+    fetch_content,
+    fetch_listed,
+    list_lines,
+    search_days,
+    search_window,
+    windows,
+)
 from pipelines.sources.mail_faults import CommandRefusedError
 
 PAGE = 500
@@ -49,6 +57,20 @@ class ImapSource:
             except UidValidityChanged as changed:
                 yield Reset(f"UIDVALIDITY changed from {opened.uid_validity} to {changed.now.uid_validity}")
                 opened, position = changed.now, None
+            else:
+                return
+
+    def window(self, folder: Folder, since: datetime, before: datetime) -> Iterator[Sequence[Entry]]:
+        """Highest UIDs first, which is nearly the order of receipt; by time within a page.
+
+        An entry whose INTERNALDATE the server does not tell is in every window whose SEARCH finds it.
+        """
+        opened = self._session.examine(folder.native)
+        while True:
+            try:
+                yield from self._window(opened, since, before)
+            except UidValidityChanged as changed:
+                opened = changed.now
             else:
                 return
 
@@ -95,6 +117,16 @@ class ImapSource:
                     moved = True
         if position is None and not moved:
             yield Page((), _Cursor(opened.uid_validity, 0).written())
+
+    def _window(self, opened: Examined, since: datetime, before: datetime) -> Iterator[list[Entry]]:
+        uids = self._session.run_in(opened, lambda client: search_days(client, since, before))
+        for end in range(len(uids), 0, -PAGE):
+            entries = self._entries(opened, uids[max(end - PAGE, 0) : end])
+            inside = [
+                each for each in entries if each.received_at is None or since <= each.received_at < before
+            ]
+            if inside:
+                yield sorted(inside, key=lambda each: each.received_at or before, reverse=True)
 
     def _listing(self, opened: Examined, after: int) -> Iterator[list[int]]:
         if not opened.exists:

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import cast
 
 from imapclient import IMAPClient
+from imapclient.datetime_util import format_criteria_date
 from imapclient.response_parser import parse_fetch_response
 
 from pipelines.sources.mail_faults import CommandRefusedError
@@ -23,6 +24,8 @@ imaplib._MAXLINE = max(imaplib._MAXLINE, _MAXIMUM_LINE)  # type: ignore[attr-def
 
 _WINDOW = 50_000
 """UIDs looked for in one SEARCH of a large folder, at first."""
+
+_DAY = timedelta(days=1)
 
 _UID = re.compile(rb"[ (]UID (\d+)", re.IGNORECASE)
 _SIZE = re.compile(rb"RFC822\.SIZE (\d+)", re.IGNORECASE)
@@ -81,6 +84,17 @@ def search_window(client: IMAPClient, low: int, high: int | None) -> list[int]:
     """The UIDs in a window, ascending. ``n:*`` names at least the last message: those below are dropped."""
     found = search(client, f"UID {low}:{high or '*'}")
     return [uid for uid in found if low <= uid and (high is None or uid <= high)]
+
+
+def search_days(client: IMAPClient, since: datetime, before: datetime) -> list[int]:
+    """The UIDs of at least all that was received from ``since`` up to ``before``, ascending.
+
+    SEARCH knows days without time, in whatever zone each INTERNALDATE is in (RFC 3501, 6.4.4):
+    a day is added on both sides.
+    """
+    first = format_criteria_date(since - _DAY).decode()
+    last = format_criteria_date(before + 2 * _DAY - timedelta.resolution).decode()
+    return search(client, f"SINCE {first} BEFORE {last}")
 
 
 def fetch_listed(client: IMAPClient, uids: Sequence[int]) -> dict[int, Listed]:

@@ -18,6 +18,7 @@ def test_the_definitions_load_and_hold_what_is_documented(defs: dg.Definitions) 
         "raw_messages",
         "messages",
         "message_index",
+        "archive_windows",
         "parity",
         "phases",
     }
@@ -55,6 +56,14 @@ def test_the_instance_settings_have_telemetry_off_and_retry_only_crashed_runs(ki
     assert settings["telemetry"] == {"enabled": False}
     assert settings["nux"] == {"enabled": False}
     assert settings["run_retries"]["retry_on_asset_or_op_failure"] is False
+
+
+@pytest.mark.parametrize("kind", ["local", "production"])
+def test_backfills_leave_a_place_for_scheduled_runs(kind: str) -> None:
+    settings = yaml.safe_load((ROOT / "assets" / "instance" / kind / "dagster.yaml").read_text())
+    runs = settings["concurrency"]["runs"]
+    (backfills,) = [each for each in runs["tag_concurrency_limits"] if each["key"] == "dagster/backfill"]
+    assert 0 < backfills["limit"] < runs["max_concurrent_runs"]
 
 
 def test_the_local_instance_settings_load(tmp_path: Path) -> None:

@@ -1,22 +1,37 @@
-"""Run by the crash tests: one pass over a model mailbox that dies by SIGKILL where it is told to.
+"""Run by the crash tests: work on a model mailbox that dies by SIGKILL where it is told to.
 
-Usage: crashing.py FOLDER POINT OCCURRENCE STAGE; for the stage ``import`` the mail is in FOLDER/mail.
+Usage: crashing.py FOLDER POINT OCCURRENCE [raw_messages|messages|message_index|backfill|import]
+For ``import`` the mail is in FOLDER/mail.
 """
 
 import os
 import signal
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from pipelines.index import commit as commit_module
 from pipelines.index import files as files_module
-from pipelines.ingest import batch, importing, passes, renormalise
+from pipelines.ingest import backfill, batch, importing, passes, renormalise
 from pipelines.ingest.importing import import_mail
+from pipelines.ingest.report import MailboxReport
+from pipelines.ingest.span import Span
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.lake import Lake
-from tests.ingest.model import KIM, ModelFolder, ModelMailbox, ModelWorkspace, VirtualClock, configure, mail
+from tests.ingest.model import (
+    KIM,
+    START,
+    ModelFolder,
+    ModelMailbox,
+    ModelWorkspace,
+    VirtualClock,
+    configure,
+    mail,
+)
+
+BACKFILL, IMPORT = "backfill", "import"
 
 
 def server() -> ModelMailbox:
@@ -24,14 +39,27 @@ def server() -> ModelMailbox:
     mailbox = ModelMailbox()
     mailbox.folders["Archive"] = ModelFolder()
     for number in range(9):
-        mailbox.inbox.deliver(mail(number))
-        mailbox.folders["Archive"].deliver(mail(number if number % 3 else number + 100))
+        received_at = START + timedelta(weeks=number)
+        mailbox.inbox.deliver(mail(number), received_at)
+        mailbox.folders["Archive"].deliver(mail(number if number % 3 else number + 100), received_at)
     return mailbox
 
 
 def open_workspace(folder: Path) -> ModelWorkspace:
     """Kim's mailbox, committed every few messages, in the middle of pages too."""
     return ModelWorkspace(configure(folder, KIM), {KIM: server()}, VirtualClock()).commit_every(700)
+
+
+def work(workspace: ModelWorkspace, stage: str, mail_files: Path | None = None) -> MailboxReport:
+    """A stage over Kim's mailbox, a backfill of all that it ever received, or an import of files."""
+    mailbox = workspace.config.mailbox(KIM)
+    if stage == IMPORT:
+        assert mail_files
+        return import_mail(workspace, mailbox, [mail_files])
+    if stage == BACKFILL:
+        return backfill.backfill(workspace, mailbox, Span(START, START + timedelta(days=100)))
+    (report,) = run_stage(workspace, Stage(stage), [mailbox])
+    return report
 
 
 def die(owner: Any, name: str, occurrence: int, *, after: bool) -> None:
@@ -64,6 +92,9 @@ POINTS: dict[str, tuple[Any, str, bool]] = {
     "before an archive's folders are recorded": (importing, "record_folders", False),
     "after an archive's folders are recorded": (importing, "record_folders", True),
     "before the pass is recorded": (passes, "record_pass", False),
+    "after a month is left": (backfill, "record_claim", True),
+    "before the backfill is finished": (backfill, "finish", False),
+    "after the backfill is finished": (backfill, "finish", True),
     "before a file is replaced": (renormalise, "replace_file", False),
     "inside the replacement": (files_module, "_move_bytes", True),
     "after a file is replaced": (renormalise, "replace_file", True),
@@ -77,10 +108,7 @@ def main() -> None:
     workspace = open_workspace(Path(folder))
     owner, name, after = POINTS[point]
     die(owner, name, int(occurrence), after=after)
-    if stage == "import":
-        import_mail(workspace, workspace.config.mailbox(KIM), [Path(folder) / "mail"])
-    else:
-        list(run_stage(workspace, Stage(stage), list(workspace.config.mailboxes)))
+    work(workspace, stage, Path(folder) / "mail")
     workspace.close()
 
 

@@ -74,6 +74,8 @@ class ModelMailbox:
     """Called with folder and native id; raises what the server does."""
     fetched: list[tuple[str, str]] = field(default_factory=list)
     """Every body that was downloaded."""
+    windows: list[tuple[str, datetime]] = field(default_factory=list)
+    """Every window that was listed: its folder and where it begins."""
     page_size: int = 3
 
     @property
@@ -118,6 +120,15 @@ class ModelSource:
                 [self._entry(model, uid) for uid in some],
                 json.dumps({"uidvalidity": model.uidvalidity, "uid": some[-1]}),
             )
+
+    def window(self, folder: Folder, since: datetime, before: datetime) -> Iterator[Sequence[Entry]]:
+        model = self._folder(folder)
+        self._mailbox.windows.append((folder.path, since))
+        entries = [self._entry(model, uid) for uid in model.messages]
+        inside = [each for each in entries if each.received_at and since <= each.received_at < before]
+        inside.sort(key=lambda each: each.received_at or before, reverse=True)
+        for start in range(0, len(inside), self._mailbox.page_size):
+            yield inside[start : start + self._mailbox.page_size]
 
     @staticmethod
     def _entry(model: ModelFolder, uid: int) -> Entry:

@@ -9,22 +9,23 @@ from pathlib import Path
 import pytest
 
 from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
-from pipelines.ingest.importing import import_mail
 from pipelines.ingest.report import Outcome
-from pipelines.ingest.stages import Stage, run_stage
+from pipelines.ingest.stages import Stage
 from pipelines.lake import Dataset
 from tests.ingest.conftest import rows
-from tests.ingest.crashing import POINTS, open_workspace, server
+from tests.ingest.crashing import BACKFILL, IMPORT, POINTS, open_workspace, server, work
 from tests.ingest.model import KIM, ModelWorkspace, mail
 
 ROOT = Path(__file__).parents[2]
+REWRITING = [point for point in POINTS if "replace" in point or "delete" in point]
+ONLY_BACKFILLING = [point for point in POINTS if "month" in point or "backfill" in point]
+ONLY_IMPORTING = [point for point in POINTS if "archive" in point]
+INGESTING = [point for point in POINTS if point not in REWRITING + ONLY_BACKFILLING + ONLY_IMPORTING]
+ONCE = [point for point in POINTS if point.endswith(("recorded", "finished"))]
+BACKFILLING = [point for point in INGESTING + ONLY_BACKFILLING if "pass" not in point]
 IMPORTING = [
     point for point in POINTS if "published" in point or "transaction" in point or "archive" in point
 ]
-INGESTING = [
-    point for point in POINTS if not {"replaced", "replacement", "deleted", "archive's"} & {*point.split()}
-]
-REWRITING = [point for point in POINTS if point not in {*INGESTING, *IMPORTING}]
 
 
 def crash(folder: Path, point: str, occurrence: int, stage: str) -> None:
@@ -38,9 +39,9 @@ def crash(folder: Path, point: str, occurrence: int, stage: str) -> None:
     assert process.returncode == -signal.SIGKILL, f"{point} was not reached: {process.stderr}"
 
 
-def run(folder: Path, stage: Stage = Stage.RAW_MESSAGES) -> ModelWorkspace:
+def run(folder: Path, stage: str = Stage.RAW_MESSAGES) -> ModelWorkspace:
     workspace = open_workspace(folder)
-    (report,) = run_stage(workspace, stage, list(workspace.config.mailboxes))
+    report = work(workspace, stage)
     assert report.outcome is Outcome.DONE, report.error
     return workspace
 
@@ -59,10 +60,20 @@ def assert_exact(workspace: ModelWorkspace) -> None:
 @pytest.mark.parametrize("occurrence", [1, 2, 4])
 @pytest.mark.parametrize("point", INGESTING)
 def test_nothing_lost_nothing_twice_after_kill_9(tmp_path: Path, point: str, occurrence: int) -> None:
-    if point.endswith("recorded") and occurrence > 1:
-        occurrence = 1  # once a pass
-    crash(tmp_path, point, occurrence, Stage.RAW_MESSAGES)
+    crash(tmp_path, point, 1 if point in ONCE else occurrence, Stage.RAW_MESSAGES)
     workspace = run(tmp_path)
+    assert_exact(workspace)
+    workspace.close()
+
+
+@pytest.mark.parametrize("point", BACKFILLING)
+def test_nothing_lost_nothing_twice_after_kill_9_in_a_backfill(tmp_path: Path, point: str) -> None:
+    crash(tmp_path, point, 1 if point in ONCE else 3, BACKFILL)
+    workspace = run(tmp_path, BACKFILL)
+    assert_exact(workspace)
+    workspace.close()
+    workspace = run(tmp_path)
+    assert workspace.servers[KIM].fetched == []
     assert_exact(workspace)
     workspace.close()
 
@@ -106,9 +117,9 @@ def test_nothing_lost_nothing_twice_after_kill_9_while_files_are_imported(
     (tmp_path / "mail" / "Box").write_bytes(b"".join(separator + each + b"\n" for each in every))
     for number, mime in enumerate([*every[:4], every[0]]):
         (tmp_path / "mail" / f"{number}.eml").write_bytes(mime)
-    crash(tmp_path, point, 1 if "folders" in point else occurrence, "import")
+    crash(tmp_path, point, 1 if "folders" in point else occurrence, IMPORT)
     workspace = open_workspace(tmp_path)
-    report = import_mail(workspace, workspace.config.mailbox(KIM), [tmp_path / "mail"])
+    report = work(workspace, IMPORT, tmp_path / "mail")
     assert (report.outcome, report.total("listed")) == (Outcome.DONE, 14)
     assert sorted(row["mime"] for row in rows(workspace, "raw")) == sorted(every)  # type: ignore[type-var]
     assert len({row["message_key"] for row in rows(workspace, "messages")}) == len(every)

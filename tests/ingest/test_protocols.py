@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from pipelines.config import MailboxConfig
+from pipelines.errors import UsageError
 from pipelines.index.status import status
 from pipelines.index.tables import folders, mailboxes, occurrences, raws
+from pipelines.ingest.backfill import backfill
 from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
 from pipelines.ingest.passes import ingest_mailbox
-from pipelines.ingest.report import MailboxReport, Outcome
+from pipelines.ingest.report import BackfillReport, MailboxReport, Outcome
+from pipelines.ingest.span import Span
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.verify import verify
 from pipelines.sandbox.store import Message
@@ -56,16 +60,24 @@ def workspace(reopen: Opener) -> TenantWorkspace:
 
 def ingest(workspace: TenantWorkspace, *, by: ProtocolName = IMAP) -> MailboxReport:
     """A pass by one protocol, an hour after the last; nothing that was listed may be left undone."""
-    with workspace.index.write() as connection:
-        connection.execute(sa.update(mailboxes).values(phase="graph" if by is GRAPH else "legacy"))
-    mailbox = workspace.config.mailbox(KIM)
-    if by is POP3:
-        mailbox = mailbox.model_copy(update={"legacy": "pop3"})
+    mailbox = feed_by(workspace, by)
     workspace.model.fetched.clear()
     workspace.clock.sleep(3600)
     report = ingest_mailbox(workspace, mailbox)
     workspace.clock.sleep(3600)
     return report
+
+
+def flip(workspace: TenantWorkspace, to: ProtocolName) -> None:
+    with workspace.index.write() as connection:
+        connection.execute(sa.update(mailboxes).values(phase="graph" if to is GRAPH else "legacy"))
+
+
+def feed_by(workspace: TenantWorkspace, by: ProtocolName) -> MailboxConfig:
+    """Let one protocol feed the lake."""
+    flip(workspace, by)
+    mailbox = workspace.config.mailbox(KIM)
+    return mailbox.model_copy(update={"legacy": "pop3"}) if by is POP3 else mailbox
 
 
 def deliver(workspace: TenantWorkspace, *numbers: int, folder: str = "Inbox") -> list[Message]:
@@ -335,3 +347,70 @@ def test_nothing_lost_an_edit_made_while_the_index_was_lost_is_downloaded(
     assert len(workspace.model.fetched) == 1
     assert len(rows(workspace, "messages")) == 3
     assert_sound(workspace)
+
+
+def run_backfill(workspace: TenantWorkspace, *, by: ProtocolName) -> BackfillReport:
+    """All that was received in the last three months, through one protocol."""
+    mailbox = feed_by(workspace, by)
+    return backfill(workspace, mailbox, last_months(workspace))
+
+
+def last_months(workspace: TenantWorkspace) -> Span:
+    now = workspace.clock.now()
+    return Span(now - timedelta(days=90), now + timedelta(hours=1))
+
+
+@pytest.mark.parametrize(("first", "then"), [(IMAP, GRAPH), (GRAPH, IMAP), (POP3, GRAPH)])
+def test_nothing_twice_a_backfill_downloads_nothing_that_another_protocol_brought(
+    workspace: TenantWorkspace, first: ProtocolName, then: ProtocolName
+) -> None:
+    deliver(workspace, *range(7))
+    ingest(workspace, by=first)
+    workspace.model.fetched.clear()
+    report = run_backfill(workspace, by=then)
+    assert report.outcome is Outcome.DONE
+    assert workspace.model.fetched == []
+    assert (report.total("listed"), report.total("known")) == (7, 7)
+    assert_sound(workspace)
+
+
+@pytest.mark.parametrize("protocol", [IMAP, GRAPH])
+def test_nothing_twice_a_round_and_a_backfill_of_one_protocol_know_each_others_ids(
+    workspace: TenantWorkspace, protocol: ProtocolName
+) -> None:
+    deliver(workspace, *range(7))
+    assert run_backfill(workspace, by=protocol).messages == 7
+    ingest(workspace, by=protocol)
+    assert workspace.model.fetched == []
+    assert run_backfill(workspace, by=protocol).total("known") == 7
+    assert workspace.model.fetched == []
+    assert_sound(workspace)
+
+
+def test_nothing_lost_a_backfill_by_graph_sees_what_was_edited_under_a_known_id(
+    workspace: TenantWorkspace,
+) -> None:
+    first, _ = deliver(workspace, 1, 2)
+    ingest(workspace, by=GRAPH)
+    edited = mail(1).replace(b"are attached", b"are not attached")
+    workspace.model.store.edit(KIM, "Inbox", first.uid, edited)
+    assert run_backfill(workspace, by=GRAPH).messages == 1
+    assert len(rows(workspace, "messages")) == 3
+
+
+def test_a_backfill_stops_where_another_protocol_feeds_the_lake_now(workspace: TenantWorkspace) -> None:
+    deliver(workspace, *range(3))
+    mailbox, span = feed_by(workspace, IMAP), last_months(workspace)
+    report = backfill(workspace, mailbox, span, month_done=lambda _month: flip(workspace, GRAPH))
+    assert report.outcome is Outcome.FAILED
+    assert "graph feeds the lake since the backfill began" in str(report.error)
+    workspace.model.fetched.clear()
+    assert backfill(workspace, mailbox, span).outcome is Outcome.DONE
+    assert workspace.model.fetched == []
+    assert_sound(workspace)
+
+
+def test_a_backfill_by_pop3_says_why_it_cannot(workspace: TenantWorkspace) -> None:
+    report = run_backfill(workspace, by=POP3)
+    assert report.outcome is Outcome.FAILED
+    assert isinstance(report.error, UsageError)

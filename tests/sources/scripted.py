@@ -15,8 +15,8 @@ GREETING = b"* OK The Microsoft Exchange IMAP4 service is ready. [TABPAE4A]\r\n"
 CAPABILITY = b"* CAPABILITY IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS ID UNSELECT LITERAL+\r\n"
 
 READING = re.compile(
-    r"CAPABILITY|AUTHENTICATE XOAUTH2|LIST .*|EXAMINE .*|UID SEARCH UID [\d:*,]+|LOGOUT"
-    r"|UID FETCH [\d:,]+ \(UID (RFC822\.SIZE INTERNALDATE FLAGS|BODY\.PEEK\[.*\])\)"
+    r"CAPABILITY|AUTHENTICATE XOAUTH2|LIST .*|EXAMINE .*|UID SEARCH (UID [\d:*,]+|SINCE \S+ BEFORE \S+)"
+    r"|LOGOUT|UID FETCH [\d:,]+ \(UID (RFC822\.SIZE INTERNALDATE FLAGS|BODY\.PEEK\[.*\])\)"
 )
 """Every command that a reader may send: none changes anything."""
 
@@ -38,6 +38,7 @@ class Message:
     content: bytes
     flags: str = ""
     size: int | None = None
+    date: str = "24-Nov-2025 13:00:07 +0100"
 
 
 @dataclass
@@ -115,7 +116,9 @@ class ScriptedServer(Scripted):
         if verb == "LOGOUT":
             return b"* BYE Microsoft Exchange Server IMAP4 server signing off.\r\n$ OK LOGOUT completed.\r\n"
         if command.startswith("UID SEARCH"):
-            found = " ".join(str(uid) for uid in self._in_set(command.split()[3]))
+            key, value = command.split()[2:4]
+            uids = self._in_set(value if key == "UID" else "1:*")
+            found = " ".join(map(str, uids))
             return f"* SEARCH {found}\r\n$ OK SEARCH completed.\r\n".encode()
         if command.startswith("UID FETCH"):
             uids = self._in_set(command.split()[2])
@@ -128,9 +131,8 @@ class ScriptedServer(Scripted):
         def listed(uid: int) -> bytes:
             one = self.messages[uid]
             size = len(one.content) if one.size is None else one.size
-            date = "24-Nov-2025 13:00:07 +0100"
-            told = f'* 1 FETCH (UID {uid} RFC822.SIZE {size} INTERNALDATE "{date}" FLAGS ({one.flags}))\r\n'
-            return told.encode()
+            told = f'* 1 FETCH (UID {uid} RFC822.SIZE {size} INTERNALDATE "{one.date}" FLAGS ({one.flags}))'
+            return f"{told}\r\n".encode()
 
         def body(uid: int) -> bytes:
             content = self.messages[uid].content

@@ -201,3 +201,12 @@ def test_bytes_are_kept_of_real_mail(source: Source, mailbox: DovecotMailbox, co
     for outcome in source.fetch(folder, entries):
         assert isinstance(outcome, Fetched), outcome
         assert outcome.mime == on_the_wire(delivered[position[outcome.entry.native_id]])
+
+
+def test_nothing_lost_a_window_is_exact_at_both_edges(source: Source, mailbox: DovecotMailbox) -> None:
+    march, april = datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 4, 1, tzinfo=UTC)
+    second = timedelta(seconds=1)
+    mailbox.deliver(*mails(3), received=march - second)
+    mailbox.deliver(*mails(3, 2), received=april - 4 * second)
+    pages = source.window(inbox_of(source), march, april)
+    assert [each.received_at for page in pages for each in page] == [april - second, march + second, march]

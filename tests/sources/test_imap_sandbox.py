@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -115,3 +117,15 @@ def test_a_mailbox_outside_the_applications_scope_is_named(
     with pytest.raises(MailboxRefusedError, match=sandbox.config.mailboxes[0].address) as caught:
         open_first().folders()
     assert "IMAP.AccessAsApp" in str(caught.value)
+
+
+def test_nothing_lost_nothing_twice_every_message_lies_in_exactly_one_month(open_first: Opened) -> None:
+    source = open_first()
+    folder, entries = inbox(source)
+    months = [datetime(year, month, 1, tzinfo=UTC) for year in range(2023, 2027) for month in range(1, 13)]
+    found: list[str] = []
+    for since, before in pairwise(months):
+        for page in source.window(folder, since, before):
+            assert all(each.received_at and since <= each.received_at < before for each in page)
+            found += [each.native_id for each in page]
+    assert sorted(found) == sorted(each.native_id for each in entries)
