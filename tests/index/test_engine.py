@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from pipelines.errors import ConfigurationError, MailoverError
 from pipelines.index import engine as engine_module
 from pipelines.index.engine import Index
-from pipelines.index.tables import metadata, raws, rounds
+from pipelines.index.tables import messages, metadata, raws, rounds
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(tmp_path: Path) -> None:
@@ -86,6 +86,7 @@ def test_an_index_of_the_first_schema_is_brought_to_the_present_one(tmp_path: Pa
     engine.dispose()
     index = Index(url)
     with index.read() as connection:
+        assert connection.scalars(sa.select(messages.c.fidelity)).all() == ["mime"]
         assert connection.scalars(sa.select(raws.c.weak)).all() == [False]
         assert connection.scalars(sa.select(rounds.c.unmatched)).all() == [0]
     index.close()
