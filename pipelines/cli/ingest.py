@@ -74,6 +74,11 @@ def print_reports(reports: Sequence[MailboxReport]) -> None:
             ],
         )
     )
+    print_errors(reports)
+
+
+def print_errors(reports: Sequence[MailboxReport]) -> None:
+    """What needs a person."""
     for each in reports:
         if each.error:
             click.echo(f"{each.mailbox}: {each.error}", err=True)
