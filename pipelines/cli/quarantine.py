@@ -84,7 +84,7 @@ def list_command(
 def _kept(entry: QuarantineEntry) -> str:
     if entry.fallback_sha256 is None:
         return "-"
-    return entry.fidelity or "not the message"
+    return entry.fidelity or "to look at"
 
 
 def _print_remedies(found: Sequence[QuarantineEntry]) -> None:

@@ -115,12 +115,15 @@ def entries(
 
     ``folder`` is a path; it and ``reason`` have to be met exactly.
     """
-    query = _entries().where(mailboxes.c.address.in_(addresses), quarantine.c.state.in_(states))
+    query = _entries().where(quarantine.c.state.in_(states))
     if folder is not None:
         query = query.where(folders.c.path == folder)
     if reason is not None:
         query = query.where(quarantine.c.reason == reason)
-    return [_entry(row) for row in connection.execute(query)]
+    found: list[QuarantineEntry] = []
+    for some in chunks(sorted(addresses)):
+        found += map(_entry, connection.execute(query.where(mailboxes.c.address.in_(some))))
+    return found
 
 
 def due_for_retry(connection: sa.Connection, folder_id: int, now: datetime) -> list[QuarantineEntry]:

@@ -250,7 +250,7 @@ def _check_acceptable(entry: QuarantineEntry) -> None:
         )
     if entry.fidelity is None:
         raise UsageError(
-            f"{named}: what was kept is not the message and can never stand for it ({entry.reason})",
+            f"{named}: what was kept can never stand for the message ({entry.reason})",
             remedy="`mailover quarantine export` shows it; only the message itself will do",
         )
 

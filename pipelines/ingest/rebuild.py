@@ -105,8 +105,9 @@ def _adopt_forms(workspace: Workspace, lease: Lease, path: str, came: dict[str, 
             for raw in (rows_of(batch) if wanted else ())
             if raw["raw_sha256"] in wanted
         ]
-    file = workspace.lake.describe(Dataset.RAW, path)
-    adopt_raws(workspace.index, lease, file, found, workspace.clock.now())
+    if found:
+        file = workspace.lake.describe(Dataset.RAW, path)
+        adopt_raws(workspace.index, lease, file, found, workspace.clock.now())
 
 
 def _without_row(workspace: Workspace, lease: Lease, rows: dict[str, MessageRow]) -> list[MessageRow]:

@@ -85,7 +85,7 @@ def test_what_is_in_quarantine_is_listed_repaired_and_asked_for_again(
     assert [each["mailbox"] for each in again.json["mailboxes"]] == [KIM]
     refused = mailover("quarantine", "accept", "--id", entry["id"], "--reason", "no")
     assert refused.code == 2
-    assert "can never stand for it (placeholder)" in refused.err
+    assert "can never stand for the message (placeholder)" in refused.err
 
     tenant.control.do("clear_faults")
     came = mailover("quarantine", "retry", "--id", entry["id"])

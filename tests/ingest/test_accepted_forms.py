@@ -136,7 +136,7 @@ def test_nothing_twice_one_form_under_two_ids_is_one_message(
     [
         (
             FetchFailed(Entry("1:9"), "placeholder", "a notice came", fallback=b"Subject: failed\r\n\r\n"),
-            "can never stand for it",
+            "can never stand for the message",
         ),
         (FetchFailed(Entry("1:9"), "empty-answer", "nothing came"), "offered nothing"),
     ],
@@ -463,6 +463,24 @@ def test_nothing_twice_a_death_while_a_form_gives_way(
     assert {row["mime"] for row in rows(again, "raw")} == {FORM, *server.all_mime()}
     assert [each.state for each in held(again)] == [State.RESOLVED]
     assert_sound(again)
+
+
+def test_nothing_twice_a_rebuild_finds_the_file_that_a_form_has_left(
+    workspace: ModelWorkspace,
+    server: ModelMailbox,
+    open_model: Callable[..., ModelWorkspace],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accept_all(workspace)
+    server.poison.clear()
+    workspace.clock.sleep(DAY)
+    with monkeypatch.context() as patch:
+        dying(patch, batch_module, "sweep_retired", after=False)
+        with pytest.raises(Died):
+            ingest(workspace)
+    rebuild(workspace, open_model)
+    assert texts(workspace) == dict.fromkeys(("Text 1.", "Text 2.", "Text 3."), "mime")
+    assert_sound(workspace)
 
 
 @pytest.mark.parametrize(
