@@ -13,7 +13,7 @@ ingest_job = dg.define_asset_job(
 )
 
 
-@dg.job(name="check", description="Ask invariants 1, 2 and 3 of every mailbox.")
+@dg.job(name="check", description="Ask every check of every mailbox.")
 def check_job() -> None:
     """An op, not a selection of checks: partitioned checks give no result in a run without a partition."""
     ask_every_mailbox()

@@ -13,6 +13,7 @@ from pipelines.cli.import_ import import_
 from pipelines.cli.ingest import ingest
 from pipelines.cli.init import init
 from pipelines.cli.parity import parity
+from pipelines.cli.quarantine import quarantine
 from pipelines.cli.report import report
 from pipelines.cli.sandbox import sandbox
 from pipelines.cli.search import search, show
@@ -43,8 +44,8 @@ def cli(context: click.Context, config: Path | None) -> None:
 
 
 COMMANDS = (
-    demo, sandbox, init, ingest, backfill, import_, status, parity, cutover, history, waves, report,
-    search, show, verify,
+    demo, sandbox, init, ingest, backfill, import_, status, parity, cutover, history, waves, quarantine,
+    report, search, show, verify,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

@@ -85,6 +85,8 @@ def _print_message(message: dict[str, Any]) -> None:
         click.echo(
             f"{'Attached:':12}{part['name'] or 'unnamed'} ({part['media_type']}, {size(part['size'])})"
         )
+    if message["fidelity"] != "mime":
+        click.echo(f"{'Fidelity:':12}{message['fidelity']}, accepted in place of the message itself")
     if message["defects"]:
         click.echo(f"{'Defects:':12}{', '.join(message['defects'])}")
     click.echo(f"{'Key:':12}{message['message_key']}\n")

@@ -47,7 +47,8 @@ class FoundRaw:
 def forget(index: Index, lease: Lease, now: datetime, *, epoch: int, commits: int) -> None:
     """Drop what the index says of the mailbox, and let its numbers start after those of the lake.
 
-    Folders stay without their cursors: a fresh listing is matched by identity.
+    Folders stay without their cursors: a fresh listing is matched by identity. What a person
+    accepted stays too: no server can tell it again.
     """
     with index.write() as connection:
         renew(connection, lease, now)
@@ -55,8 +56,13 @@ def forget(index: Index, lease: Lease, now: datetime, *, epoch: int, commits: in
         connection.execute(sa.delete(attachments).where(attachments.c.row_id.in_(ours)))
         ours = sa.select(backfills.c.id).where(backfills.c.mailbox_id == lease.mailbox_id)
         connection.execute(sa.delete(windows).where(windows.c.backfill_id.in_(ours)))
-        for table in (occurrences, raws, quarantine, unmatched, rounds, backfills, messages, data_files):
+        for table in (occurrences, raws, unmatched, rounds, backfills, messages, data_files):
             connection.execute(sa.delete(table).where(table.c.mailbox_id == lease.mailbox_id))
+        connection.execute(
+            sa.delete(quarantine).where(
+                quarantine.c.mailbox_id == lease.mailbox_id, quarantine.c.accepted_at.is_(None)
+            )
+        )
         connection.execute(
             sa.update(folders).where(folders.c.mailbox_id == lease.mailbox_id).values(cursor=None)
         )
@@ -81,43 +87,56 @@ def adopt_messages(
 
 
 def adopt_raws(index: Index, lease: Lease, file: DataFile, rows: Sequence[FoundRaw], now: datetime) -> None:
-    """Name a file of ``raw``, and enter where its bytes stand and how they came."""
+    """Name a file of ``raw``, if it is not yet, and enter where its bytes stand and how they came."""
     with index.write() as connection:
         renew(connection, lease, now)
-        file_ids = insert_files(connection, lease.mailbox_id, [file])
-        row_ids = message_rows(connection, lease.mailbox_id, [each.raw.message_key for each in rows])
-        insert_raws(connection, lease.mailbox_id, [each.raw for each in rows], row_ids, file_ids)
-        folder_ids = _folders(connection, lease.mailbox_id, rows, now)
-        connection.execute(
-            insert(occurrences).on_conflict_do_nothing(index_elements=["folder_id", "native_id"]),
-            [
-                {
-                    "mailbox_id": lease.mailbox_id,
-                    **listed_columns(
-                        Listed(
-                            folder_ids[each.protocol, each.folder],
-                            each.native_id,
-                            each.listed_size,
-                            each.received_at if each.received_by_server else None,
-                            each.flags,
-                        )
-                    ),
-                    "row_id": row_ids[each.raw.message_key],
-                    "raw_sha256": each.raw.raw_sha256,
-                    "evidence": Evidence.BYTES,
-                    "first_seen_at": each.fetched_at,
-                }
-                for each in rows
-            ],
-        )
-        unsure = [each.raw.message_key for each in rows if not each.received_by_server]
-        for some in chunks(unsure):
-            connection.execute(
-                sa.update(messages)
-                .where(messages.c.mailbox_id == lease.mailbox_id, messages.c.message_key.in_(some))
-                .values(received_by_server=False)
-            )
+        named = connection.execute(sa.select(data_files).where(data_files.c.path == file.path))
+        file_ids = {row.path: row.id for row in named}
+        file_ids = file_ids or insert_files(connection, lease.mailbox_id, [file])
+        if rows:
+            _enter_raws(connection, lease.mailbox_id, rows, file_ids, now)
     lease.commits += 1
+
+
+def _enter_raws(
+    connection: sa.Connection,
+    mailbox_id: int,
+    rows: Sequence[FoundRaw],
+    file_ids: dict[str, int],
+    now: datetime,
+) -> None:
+    row_ids = message_rows(connection, mailbox_id, [each.raw.message_key for each in rows])
+    insert_raws(connection, mailbox_id, [each.raw for each in rows], row_ids, file_ids)
+    folder_ids = _folders(connection, mailbox_id, rows, now)
+    connection.execute(
+        insert(occurrences).on_conflict_do_nothing(index_elements=["folder_id", "native_id"]),
+        [
+            {
+                "mailbox_id": mailbox_id,
+                **listed_columns(
+                    Listed(
+                        folder_ids[each.protocol, each.folder],
+                        each.native_id,
+                        each.listed_size,
+                        each.received_at if each.received_by_server else None,
+                        each.flags,
+                    )
+                ),
+                "row_id": row_ids[each.raw.message_key],
+                "raw_sha256": each.raw.raw_sha256,
+                "evidence": Evidence.BYTES,
+                "first_seen_at": each.fetched_at,
+            }
+            for each in rows
+        ],
+    )
+    unsure = [each.raw.message_key for each in rows if not each.received_by_server]
+    for some in chunks(unsure):
+        connection.execute(
+            sa.update(messages)
+            .where(messages.c.mailbox_id == mailbox_id, messages.c.message_key.in_(some))
+            .values(received_by_server=False)
+        )
 
 
 def _folders(

@@ -80,6 +80,18 @@ class Quarantined:
     fallback_sha256: str | None = None
     identity: Identity | None = None
     """As the listing told it, where it did."""
+    fidelity: str | None = None
+    """How the fallback was made, where it can stand for the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A person's word that a quarantined message's fallback stands for it."""
+
+    row_id: int
+    """Of the entry."""
+    actor: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,15 @@ class Window:
     backfill_id: int
     since: datetime
     before: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A message read from an accepted form, and the message that its own MIME turned out to be."""
+
+    row_id: int
+    form_key: str
+    message_key: str
 
 
 @dataclass(slots=True)
@@ -148,6 +169,12 @@ class Changes:
     """Ids that stood for a message and were fetched again, since the listing shows other content."""
     marks: dict[int, dict[str, str]] = field(default_factory=dict)
     """Marks of content by folder and native id, for occurrences that had none."""
+    accepted: list[Accepted] = field(default_factory=list)
+    still_missing: list[Listed] = field(default_factory=list)
+    """Accepted before, asked for once more, and still not to be had."""
+    superseded: list[Superseded] = field(default_factory=list)
+    rewritten: dict[str, str | None] = field(default_factory=dict)
+    """Files of ``messages`` that held them, and the files that hold the rest of their rows now."""
     gone: list[Listed] = field(default_factory=list)
     """Listed, and no longer there when asked for."""
     revived: dict[int, set[str]] = field(default_factory=dict)

@@ -22,6 +22,8 @@ from pipelines.index.changes import (
 from pipelines.index.engine import Index
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks, message_rows, messages_by_header
+from pipelines.index.quarantine import LAST_RETRY, WAITING
+from pipelines.index.standins import free_keys, give_way, keep_accepted
 from pipelines.index.tables import (
     attachments,
     data_files,
@@ -38,7 +40,6 @@ from pipelines.lake import DataFile
 from pipelines.mime.record import Identity
 
 _FIRST_RETRY = timedelta(minutes=5)
-_LAST_RETRY = timedelta(days=1)
 
 
 def commit(index: Index, lease: Lease, changes: Changes, now: datetime) -> None:
@@ -54,13 +55,17 @@ def commit(index: Index, lease: Lease, changes: Changes, now: datetime) -> None:
 
 def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: datetime) -> None:
     file_ids = insert_files(connection, mailbox_id, changes.files)
-    row_ids = insert_messages(connection, mailbox_id, changes.messages, file_ids)
     older = {each.message_key for each in (*changes.occurrences, *changes.edited)}
     older |= {each.message_key for each in changes.raws}
-    row_ids |= message_rows(connection, mailbox_id, list(older - row_ids.keys()))
+    older |= {each.message_key for each in changes.superseded}
+    older -= {each.row.record.message_key for each in changes.messages}
+    row_ids = message_rows(connection, mailbox_id, list(older))
+    free_keys(connection, changes.superseded)
+    row_ids |= insert_messages(connection, mailbox_id, changes.messages, file_ids)
     insert_raws(connection, mailbox_id, changes.raws, row_ids, file_ids)
     _insert_occurrences(connection, mailbox_id, changes.occurrences, row_ids, now)
     _update_occurrences(connection, changes.edited, row_ids)
+    give_way(connection, changes, row_ids, file_ids, now)
     _set_marks(connection, changes.marks)
     _settle(connection, [each.listed for each in (*changes.occurrences, *changes.edited)], "resolved", now)
     _settle(connection, changes.gone, "gone", now)
@@ -72,6 +77,7 @@ def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: da
     # After that: an edited message that cannot be had ends its occurrence and is held here instead.
     for failed in changes.quarantined:
         _quarantine(connection, mailbox_id, failed, now)
+    keep_accepted(connection, mailbox_id, changes, now)
     _forget_unmatched(connection, changes)
     _insert_unmatched(connection, mailbox_id, changes.unmatched, now)
     for account in changes.rounds:
@@ -187,6 +193,7 @@ def message_columns(message: NewMessage) -> dict[str, Any]:
         "size": record.size,
         "attachment_count": sum(not each.inline for each in record.attachments),
         "raw_sha256": record.raw_sha256,
+        "fidelity": message.row.fidelity,
         "normaliser_version": message.row.normaliser_version,
     }
 
@@ -347,7 +354,7 @@ def _settle(connection: sa.Connection, entries: Iterable[Listed], state: str, no
                 sa.update(quarantine)
                 .where(
                     quarantine.c.folder_id == folder_id,
-                    quarantine.c.state == "open",
+                    quarantine.c.state.in_(WAITING),
                     quarantine.c.native_id.in_(some),
                 )
                 .values(state=state, last_at=now)
@@ -366,9 +373,15 @@ def _quarantine(connection: sa.Connection, mailbox_id: int, failed: Quarantined,
         "state": "open",
         "attempts": attempts,
         "fallback_sha256": failed.fallback_sha256,
+        "fidelity": failed.fidelity,
+        "content_mark": failed.listed.content_mark,
+        # What was accepted before, if anything, was other content.
+        "accepted_by": None,
+        "accepted_at": None,
+        "accepted_reason": None,
         **identity_columns(failed.identity),
         "last_at": now,
-        "next_at": now + min(_FIRST_RETRY * 2 ** min(attempts - 1, 10), _LAST_RETRY),
+        "next_at": now + min(_FIRST_RETRY * 2 ** min(attempts - 1, 10), LAST_RETRY),
     }
     connection.execute(
         insert(quarantine)

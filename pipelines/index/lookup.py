@@ -219,6 +219,8 @@ class Candidate:
     """Whether this protocol has shown it already, in whatever folder."""
     listed_sizes: frozenset[int]
     """As this protocol listed them, in whatever folder."""
+    fidelity: str
+    """``mime``, or the accepted form from which its row was read."""
 
 
 def candidates(
@@ -234,6 +236,7 @@ def candidates(
                 messages.c.message_key,
                 messages.c.received_at,
                 messages.c.received_by_server,
+                messages.c.fidelity,
             ).where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
         ).all()
         shown_as = _shown(connection, [row.id for row in rows])
@@ -250,6 +253,7 @@ def candidates(
                     for each in shown
                     if each.protocol == protocol and each.listed_size is not None
                 ),
+                row.fidelity,
             )
             found.setdefault(row.header_key, []).append(candidate)
     return found
@@ -341,17 +345,6 @@ def live_count(connection: sa.Connection, folder_id: int) -> int:
     held = sa.select(sa.func.count()).where(quarantine.c.folder_id == folder_id, quarantine.c.state == "open")
     other = sa.select(sa.func.count()).where(unmatched.c.folder_id == folder_id)
     return sum(connection.scalar(each) or 0 for each in (live, held, other))
-
-
-def due_for_retry(connection: sa.Connection, folder_id: int, now: datetime) -> Sequence[sa.Row[Any]]:
-    """Quarantine entries of the folder whose next attempt is due."""
-    return connection.execute(
-        sa.select(quarantine).where(
-            quarantine.c.folder_id == folder_id,
-            quarantine.c.state == "open",
-            quarantine.c.next_at <= now,
-        )
-    ).all()
 
 
 def file_paths(connection: sa.Connection, mailbox_id: int, dataset: str) -> set[str]:

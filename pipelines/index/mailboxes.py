@@ -10,6 +10,7 @@ from sqlalchemy.dialects.sqlite import insert
 from pipelines.index.engine import Index
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks
+from pipelines.index.quarantine import WAITING
 from pipelines.index.tables import folders, mailboxes, occurrences, quarantine, unmatched
 
 
@@ -78,7 +79,7 @@ def _end_vanished(connection: sa.Connection, vanished: Sequence[int], now: datet
         )
         connection.execute(
             sa.update(quarantine)
-            .where(quarantine.c.folder_id.in_(some), quarantine.c.state == "open")
+            .where(quarantine.c.folder_id.in_(some), quarantine.c.state.in_(WAITING))
             .values(state="gone", last_at=now)
         )
         connection.execute(sa.delete(unmatched).where(unmatched.c.folder_id.in_(some)))

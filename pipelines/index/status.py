@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from pipelines.index.engine import Index
 from pipelines.index.lease import holder_of
+from pipelines.index.quarantine import quarantine_totals
 from pipelines.index.tables import (
     folders,
     mailboxes,
@@ -47,6 +48,9 @@ class MailboxStatus:
     parity: str | None
     """The grade of the newest comparison of both protocols."""
     parity_at: datetime | None
+    quarantine_reasons: dict[str, int]
+    quarantine_oldest: float | None
+    """Seconds since the oldest message in quarantine was first listed; None where there is none."""
     last_error: str | None
     writer: str | None
     """The process that is writing it now."""
@@ -69,6 +73,8 @@ class MailboxStatus:
             "quarantine": self.quarantine,
             "parity": self.parity,
             "parity_at": self.parity_at and self.parity_at.isoformat(),
+            "quarantine_reasons": self.quarantine_reasons,
+            "quarantine_oldest": self.quarantine_oldest,
             "last_error": self.last_error,
             "writer": self.writer,
         }
@@ -86,8 +92,8 @@ def status(index: Index, addresses: Sequence[str], now: datetime) -> list[Mailbo
             ),
             "raw_bytes": _grouped(connection, sa.func.sum(raws.c.size), raws),
             "folders": _grouped(connection, sa.func.count(), folders, folders.c.skipped.is_(None)),
-            "quarantine": _grouped(connection, sa.func.count(), quarantine, quarantine.c.state == "open"),
         }
+        held = quarantine_totals(connection)
         last_rounds = _grouped(connection, sa.func.max(rounds.c.closed_at), rounds)
         graded = {row.mailbox_id: row for row in connection.execute(_NEWEST_PARITY)}
         skipped: dict[int, dict[str, str]] = {}
@@ -103,6 +109,11 @@ def status(index: Index, addresses: Sequence[str], now: datetime) -> list[Mailbo
             skipped_folders=skipped.get(row_id, {}),
             parity=graded[row_id].grade if row_id in graded else None,
             parity_at=graded[row_id].at if row_id in graded else None,
+            quarantine=sum(each.count for each in held.get(row_id, ())),
+            quarantine_reasons={each.reason: each.count for each in held.get(row_id, ())},
+            quarantine_oldest=max(
+                ((now - each.oldest).total_seconds() for each in held.get(row_id, ())), default=None
+            ),
             last_error=rows[address].last_error,
             writer=holder_of(rows[address], now),
             **{name: int(values.get(row_id) or 0) for name, values in counted.items()},

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from pipelines.clock import Clock
 from pipelines.index.changes import (
+    Accepted,
     Changes,
     Evidence,
     Listed,
@@ -19,12 +20,17 @@ from pipelines.index.changes import (
     NewRaw,
     Quarantined,
     RoundAccount,
+    Superseded,
     Unmatched,
 )
 from pipelines.index.commit import commit
 from pipelines.index.engine import Index
 from pipelines.index.lease import Lease
 from pipelines.index.lookup import Elsewhere, known_raws, message_rows, weak_candidates
+from pipelines.index.quarantine import QuarantineEntry
+from pipelines.index.standins import StandIn, stand_ins
+from pipelines.ingest.ownership import sweep_retired
+from pipelines.ingest.standins import rest_of_files
 from pipelines.lake import Dataset, Lake, MessageRow, RawRow
 from pipelines.lake.schema import messages_table, raw_table
 from pipelines.mime import Record, normalise, plain_text
@@ -51,6 +57,10 @@ class _Read:
     """Whether it may not pass for another protocol's form of a message: a draft changes as it is written."""
     compared: bool
     """Whether it came to be compared only, and brings no message into the lake."""
+    accepted: bool = False
+    """Whether a form was accepted for its message, which now gives way to it."""
+    fidelity: str = "mime"
+    """Anything else names the form that it is."""
 
 
 @dataclass(slots=True)
@@ -107,12 +117,14 @@ class Batch:
         edited: bool = False,
         own_content: bool = False,
         compared: bool = False,
+        accepted: bool = False,
     ) -> None:
         """A message came; written at once if the batch is full with it.
 
         ``edited``: its id stood for other content before. ``own_content``: it is itself only,
         never a weak match of another protocol's message. ``compared``: unless the lake has its
-        message, its id counts as unmatched and the lake gets nothing.
+        message, its id counts as unmatched and the lake gets nothing. ``accepted``: a form that
+        a person accepted stands for it.
         """
         entry, now = fetched.entry, self._clock.now()
         try:
@@ -120,11 +132,13 @@ class Batch:
         except Exception as error:  # noqa: BLE001 - one poison message must not stop its folder
             detail = f"the normaliser failed with {type(error).__name__}; its bytes are kept"
             failed = FetchFailed(entry, "unreadable", detail, fallback=fetched.mime)
-            self.fail(account, failed, edited=edited)
+            self.fail(account, failed, edited=edited, accepted=accepted)
             return
         received_at = entry.received_at or record.sent_at or now
         self._touch(account)
-        self._read.append(
+        account.stored += 1
+        account.bytes += len(fetched.mime)
+        self._take(
             _Read(
                 account,
                 protocol,
@@ -136,12 +150,38 @@ class Batch:
                 edited,
                 own_content,
                 compared,
+                accepted,
             )
         )
-        self._pending[account.folder_id, entry.native_id] = entry.content_mark
-        self._bytes += len(fetched.mime)
-        account.stored += 1
-        account.bytes += len(fetched.mime)
+
+    def accept(self, held: QuarantineEntry, form: bytes, actor: str, reason: str, *, edited: bool) -> None:
+        """Let the form that the server offers stand for a message in quarantine, as a person decided.
+
+        ``edited``: its id stood for other content before.
+        """
+        assert held.fidelity, "a form without it cannot stand for its message"
+        record = normalise(form)
+        self._changes.accepted.append(Accepted(held.row_id, actor, reason))
+        self._take(
+            _Read(
+                RoundAccount(held.folder_id, held.folder, held.last_seen),
+                held.protocol,
+                entry_of(held),
+                form,
+                record,
+                held.received_at or record.sent_at or held.last_seen,
+                held.last_seen,
+                edited,
+                own_content=held.role == "drafts",
+                compared=False,
+                fidelity=held.fidelity,
+            )
+        )
+
+    def _take(self, read: _Read) -> None:
+        self._read.append(read)
+        self._pending[read.account.folder_id, read.entry.native_id] = read.entry.content_mark
+        self._bytes += len(read.mime)
         if self._bytes >= self._budget or len(self._read) >= MAX_MESSAGES:
             self.flush()
 
@@ -177,13 +217,22 @@ class Batch:
         self._pending[account.folder_id, occurrence.listed.native_id] = occurrence.listed.content_mark
         self._changes.occurrences.append(occurrence)
 
-    def fail(self, account: RoundAccount, failed: FetchFailed, *, edited: bool = False) -> None:
-        """A listed message that could not be had: quarantined, or gone since it was listed."""
+    def fail(
+        self, account: RoundAccount, failed: FetchFailed, *, edited: bool = False, accepted: bool = False
+    ) -> None:
+        """A listed message that could not be had: quarantined, or gone since it was listed.
+
+        ``accepted``: a form stands for it, and goes on to unless it is gone.
+        """
         self._touch(account)
         self._pending[account.folder_id, failed.entry.native_id] = failed.entry.content_mark
+        listed = _listed(account, failed.entry)
+        if accepted and not failed.gone:
+            account.known += 1
+            self._changes.still_missing.append(listed)
+            return
         if edited:
             self.end(account, {failed.entry.native_id})
-        listed = _listed(account, failed.entry)
         if failed.gone:
             account.gone += 1
             self._changes.gone.append(listed)
@@ -194,7 +243,7 @@ class Batch:
             digest = hashlib.sha256(failed.fallback).hexdigest()
             self._lake.keep_fallback(self.lease.address, digest, failed.fallback)
         self._changes.quarantined.append(
-            Quarantined(listed, failed.reason, failed.detail, digest, failed.entry.identity)
+            Quarantined(listed, failed.reason, failed.detail, digest, failed.entry.identity, failed.fidelity)
         )
 
     def end(self, account: RoundAccount, native_ids: set[str]) -> None:
@@ -213,7 +262,7 @@ class Batch:
 
     def flush(self) -> None:
         """Write everything collected so far; nothing of it exists before, all of it after."""
-        if not self._accounts:
+        if not self._accounts and not self._read:
             return
         self._changes.rounds = list(self._accounts.values())
         self.broken = True
@@ -225,7 +274,10 @@ class Batch:
         self.totals.files += len(self._changes.files)
         self.totals.bytes += sum(file.size for file in self._changes.files)
         self.totals.downloads += len(self._read)
+        rewritten = self._changes.rewritten
         self._clear()
+        if rewritten:
+            sweep_retired(self._lake, self._index, self.lease)
 
     def _sort_out(self) -> None:
         """Tell new from known and publish the files of what is new."""
@@ -239,14 +291,18 @@ class Batch:
                 )
             )
             weak = self._weak(connection, keys)
+            standing = stand_ins(connection, self.lease.mailbox_id)
+        giving_way = self._giving_way(standing, weak)
         keys.update(raws.values(), weak.values())
+        keys -= {each.message_key for each, _ in giving_way}
+        expected = {read.record.raw_sha256 for _, read in giving_way}
         new_raws: list[tuple[_Read, str]] = []
         new_messages: dict[str, list[_Read]] = {}
         for read in self._read:
             digest, own_key = read.record.raw_sha256, read.record.message_key
             # Bytes known under the key of an older normaliser stay with that message.
             key = raws.get(digest) or weak.get(own_key, own_key)
-            if read.compared and key not in keys:
+            if read.compared and key not in keys and digest not in expected:
                 self._leave_unmatched(read)
                 continue
             if digest in raws:
@@ -265,8 +321,35 @@ class Batch:
                 new_messages[key].append(read)
             changed = self._changes.edited if read.edited else self._changes.occurrences
             changed.append(NewOccurrence(_listed(read.account, read.entry), key, digest, evidence))
+        self._changes.superseded = [
+            Superseded(each.row_id, each.message_key, raws[read.record.raw_sha256])
+            for each, read in giving_way
+        ]
         self._publish_raws(new_raws)
-        self._publish_messages(list(new_messages.values()))
+        rest = rest_of_files(self._lake, [each for each, _ in giving_way])
+        self._publish_messages(list(new_messages.values()), rest)
+
+    def _giving_way(self, standing: Iterable[StandIn], weak: dict[str, str]) -> list[tuple[StandIn, _Read]]:
+        """Stand-ins whose message came, each with it.
+
+        It came under the id for which the form was accepted, with the key of the form, or as
+        what would else be its weak match; of those, ``weak`` is told no more.
+        """
+        by_id = {(each.folder_id, each.native_id): each for each in standing}
+        by_key = {each.message_key: each for each in by_id.values()}
+        found: dict[int, tuple[StandIn, _Read]] = {}
+        for read in self._read:
+            if read.fidelity != "mime":
+                continue
+            own_key = read.record.message_key
+            asked_for = by_id.get((read.account.folder_id, read.entry.native_id)) if read.accepted else None
+            matched = by_key.get(weak.get(own_key, ""))
+            if matched:
+                del weak[own_key]
+            for each in (asked_for, matched, by_key.get(own_key)):
+                if each:
+                    found.setdefault(each.row_id, (each, read))
+        return list(found.values())
 
     def _leave_unmatched(self, read: _Read) -> None:
         """It came to be compared, and the lake has no message for it."""
@@ -315,10 +398,18 @@ class Batch:
                 NewRaw(row.raw_sha256, row.message_key, len(row.mime), path, row.weak) for row in rows
             ]
 
-    def _publish_messages(self, new: list[list[_Read]]) -> None:
-        for year, some in _by_year(new, lambda reads: reads[0].received_at).items():
+    def _publish_messages(self, new: list[list[_Read]], rest: dict[int, dict[str, pa.Table]]) -> None:
+        """Publish new rows and, by year and path, what is left of files that stand-ins leave."""
+        by_year = _by_year(new, lambda reads: reads[0].received_at)
+        for year in by_year.keys() | rest.keys():
+            some, left = by_year.get(year, []), rest.get(year, {})
             rows = [_message_row(reads) for reads in some]
-            path = self._publish(Dataset.MESSAGES, year, messages_table(rows))
+            table = pa.concat_tables([messages_table(rows), *left.values()], promote_options="default")
+            if table.num_rows == 0:
+                self._changes.rewritten |= dict.fromkeys(left)
+                continue
+            path = self._publish(Dataset.MESSAGES, year, table)
+            self._changes.rewritten |= dict.fromkeys(left, path)
             self._changes.messages += [
                 NewMessage(row, _by_server(reads[0].entry), path, plain_text(row.record))
                 for row, reads in zip(rows, some, strict=True)
@@ -329,6 +420,11 @@ class Batch:
         file = self._lake.publish(dataset, self.lease.address, year, stem, table)
         self._changes.files.append(file)
         return file.path
+
+
+def entry_of(held: QuarantineEntry) -> Entry:
+    """A message in quarantine, as it was listed."""
+    return Entry(held.native_id, held.size, held.received_at, held.flags, content_mark=held.content_mark)
 
 
 def _listed(account: RoundAccount, entry: Entry) -> Listed:
@@ -368,6 +464,7 @@ def _raw_row(read: _Read, message_key: str) -> RawRow:
         flags=read.entry.flags,
         fetched_at=read.fetched_at,
         weak=message_key != read.record.message_key,
+        fidelity=read.fidelity,
     )
 
 
@@ -380,4 +477,5 @@ def _message_row(reads: Sequence[_Read]) -> MessageRow:
         received_at=first.received_at,
         protocol=first.protocol,
         fetched_at=first.fetched_at,
+        fidelity=first.fidelity,
     )

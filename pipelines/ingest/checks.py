@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from pipelines.index.lookup import messages_without_bytes, newest_rounds, row_of_mailbox
+from pipelines.index.quarantine import quarantine_totals
 from pipelines.ingest.workspace import Workspace
 from pipelines.lake import Dataset
 
@@ -70,6 +71,23 @@ def bytes_are_kept(workspace: Workspace, address: str) -> CheckResult:
         not lost and not altered,
         f"{len(lost)} messages without bytes, {altered} of {hashed} hashes differ",
         {"without_bytes": len(lost), "hashed": hashed, "altered": altered},
+    )
+
+
+def quarantine_is_empty(workspace: Workspace, address: str) -> CheckResult:
+    """Every message that the server lists could be had."""
+    with workspace.index.read() as connection:
+        mailbox_id = row_of_mailbox(connection, address)
+        held = quarantine_totals(connection, mailbox_id).get(mailbox_id, [])
+    count = sum(each.count for each in held)
+    if not count:
+        return CheckResult(True, "every message could be had", {"quarantine": 0})
+    age = workspace.clock.now() - min(each.oldest for each in held)
+    reasons = ", ".join(f"{each.count} {each.reason}" for each in held)
+    return CheckResult(
+        False,
+        f"{reasons}; the oldest for {age.days} days; `mailover quarantine list` says what to do",
+        {"quarantine": count, "oldest_days": age.days},
     )
 
 

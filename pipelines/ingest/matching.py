@@ -73,6 +73,9 @@ def _changed_since(entry: Entry, candidate: Candidate, last_read: datetime | Non
 
 
 def _agrees(entry: Entry, candidate: Candidate) -> bool:
+    # What stands in for a message is no reason not to fetch it.
+    if candidate.fidelity != "mime":
+        return False
     # POP3 and mail files know no time of receipt, and IMAP's is in whole seconds.
     timed = candidate.received_by_server and entry.received_at is not None
     if timed and _second(entry.received_at) != _second(candidate.received_at):

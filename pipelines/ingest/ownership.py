@@ -7,6 +7,7 @@ cannot be accounted for stops ingestion before anything is touched.
 
 import re
 from datetime import datetime
+from typing import Any
 
 from pipelines.errors import LakeMismatchError
 from pipelines.index.engine import Index
@@ -14,6 +15,7 @@ from pipelines.index.files import forget_retired
 from pipelines.index.journal import Transition, history, restore
 from pipelines.index.lease import Lease
 from pipelines.index.lookup import file_paths, retired_paths
+from pipelines.index.standins import accepted_forms
 from pipelines.lake import Dataset, Lake, partition
 
 _STEM = re.compile(r"/([0-9a-f]{8})-(\d+)-(\d+)\.parquet$")
@@ -65,10 +67,12 @@ def sweep_retired(lake: Lake, index: Index, lease: Lease) -> int:
 
 
 def record_claim(lake: Lake, index: Index, lease: Lease) -> None:
-    """Leave word in the lake of how far the index had come, and of the mailbox's phases.
+    """Leave word in the lake of how far the index had come, of the mailbox's phases and accepted forms.
 
-    An older copy of the index is recognised by it, and a lost one gets its journal back.
+    An older copy of the index is recognised by it, and a lost one gets its decisions back.
     """
+    with index.read() as connection:
+        accepted = accepted_forms(connection, lease.mailbox_id)
     lake.write_control(
         _control_name(lease),
         {
@@ -76,6 +80,7 @@ def record_claim(lake: Lake, index: Index, lease: Lease) -> None:
             "epoch": lease.epoch,
             "commits": lease.commits,
             "journal": [each.to_json() for each in history(index, lease.mailbox_id)],
+            "accepted": accepted,
         },
     )
 
@@ -85,6 +90,13 @@ def restore_journal(lake: Lake, index: Index, lease: Lease, now: datetime) -> No
     control = lake.read_control(_control_name(lease))
     if control:
         restore(index, lease, [Transition.from_json(each) for each in control.get("journal", ())], now)
+
+
+def accepted_in_lake(lake: Lake, lease: Lease) -> list[dict[str, Any]]:
+    """The accepted forms of the mailbox that ``record_claim`` last left word of."""
+    control = lake.read_control(_control_name(lease)) or {}
+    accepted: list[dict[str, Any]] = control.get("accepted", [])
+    return accepted
 
 
 def last_numbers(lake: Lake, index: Index, lease: Lease) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from pipelines.index.lease import Lease
 from pipelines.index.lookup import keys_of_bytes, known_raws, message_rows
 from pipelines.ingest.ownership import last_numbers, record_claim, restore_journal
 from pipelines.ingest.renormalise import by_year, circumstances_of, publish, rows_of
+from pipelines.ingest.standins import restore_accepted
 from pipelines.ingest.workspace import Workspace
 from pipelines.lake import DataFile, Dataset, MessageRow
 from pipelines.lake.schema import message_row
@@ -30,22 +31,27 @@ def rebuild(
     right; ``raw`` is only read. ``without``: files that cannot be read.
     """
     epoch, commits = last_numbers(workspace.lake, workspace.index, lease)
+    came = restore_accepted(workspace, lease, without)
     forget(workspace.index, lease, workspace.clock.now(), epoch=epoch, commits=commits)
     restore_journal(workspace.lake, workspace.index, lease, workspace.clock.now())
     messages = 0
     for path in sorted(workspace.lake.files(Dataset.MESSAGES, lease.address)):
         progress(path)
-        messages += _adopt_messages(workspace, lease, path)
-    for path in sorted(workspace.lake.files(Dataset.RAW, lease.address) - set(without)):
+        messages += _adopt_messages(workspace, lease, path, came)
+    raw_files = sorted(workspace.lake.files(Dataset.RAW, lease.address) - set(without))
+    for path in raw_files:
         progress(path)
-        messages += _adopt_raws(workspace, lease, path)
+        messages += _adopt_raws(workspace, lease, path, came)
+    for path in raw_files if came else ():
+        _adopt_forms(workspace, lease, path, came)
     record_claim(workspace.lake, workspace.index, lease)
     return messages
 
 
-def _adopt_messages(workspace: Workspace, lease: Lease, path: str) -> int:
+def _adopt_messages(workspace: Workspace, lease: Lease, path: str, came: dict[str, str]) -> int:
     rows = [message_row(row) for batch in workspace.lake.read(path) for row in rows_of(batch)]
-    single = _without_row(workspace, lease, {row.record.message_key: row for row in rows})
+    wanted = {row.record.message_key: row for row in rows if row.record.raw_sha256 not in came}
+    single = _without_row(workspace, lease, wanted)
     if len(single) == len(rows):
         _enter(workspace, lease, workspace.lake.describe(Dataset.MESSAGES, path), single)
         return len(single)
@@ -55,8 +61,11 @@ def _adopt_messages(workspace: Workspace, lease: Lease, path: str) -> int:
     return len(single)
 
 
-def _adopt_raws(workspace: Workspace, lease: Lease, path: str) -> int:
-    """Enter a file of bytes, first the messages that have no row yet; returns how many."""
+def _adopt_raws(workspace: Workspace, lease: Lease, path: str, came: dict[str, str]) -> int:
+    """Enter a file of bytes, first the messages that have no row yet; returns how many.
+
+    Accepted forms whose message came stay out: they belong to it, and it may stand in a later file.
+    """
     found: list[FoundRaw] = []
     unread: dict[str, MessageRow] = {}
     for batch in workspace.lake.read(path):
@@ -67,7 +76,7 @@ def _adopt_raws(workspace: Workspace, lease: Lease, path: str) -> int:
             known = message_rows(connection, lease.mailbox_id, batch.column("message_key").to_pylist())
         for raw in rows_of(batch):
             digest = raw["raw_sha256"]
-            if digest in doubled:
+            if digest in doubled or digest in came:
                 continue
             key = key_of.get(digest) or (raw["message_key"] if raw["message_key"] in known else None)
             if key is None:
@@ -81,6 +90,24 @@ def _adopt_raws(workspace: Workspace, lease: Lease, path: str) -> int:
     file = workspace.lake.describe(Dataset.RAW, path)
     adopt_raws(workspace.index, lease, file, found, workspace.clock.now())
     return len(missing)
+
+
+def _adopt_forms(workspace: Workspace, lease: Lease, path: str, came: dict[str, str]) -> None:
+    """Enter the accepted forms of a file of bytes under the messages that came for them."""
+    found: list[FoundRaw] = []
+    for batch in workspace.lake.read(path):
+        forms = came.keys() & set(batch.column("raw_sha256").to_pylist())
+        with workspace.index.read() as connection:
+            wanted = forms - known_raws(connection, lease.mailbox_id, list(forms)).keys()
+            keys = known_raws(connection, lease.mailbox_id, [came[form] for form in wanted])
+        found += [
+            _found(raw | {"weak": True}, keys[came[raw["raw_sha256"]]], path)
+            for raw in (rows_of(batch) if wanted else ())
+            if raw["raw_sha256"] in wanted
+        ]
+    if found:
+        file = workspace.lake.describe(Dataset.RAW, path)
+        adopt_raws(workspace.index, lease, file, found, workspace.clock.now())
 
 
 def _without_row(workspace: Workspace, lease: Lease, rows: dict[str, MessageRow]) -> list[MessageRow]:

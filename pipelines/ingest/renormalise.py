@@ -109,6 +109,7 @@ def circumstances_of(raw: dict[str, Any]) -> dict[str, Any]:
         "received_at": raw["received_at"],
         "protocol": raw["protocol"],
         "fetched_at": raw["fetched_at"],
+        "fidelity": raw["fidelity"],
     }
 
 

@@ -14,7 +14,6 @@ from pipelines.index.changes import RoundAccount, Window
 from pipelines.index.engine import Index
 from pipelines.index.lookup import (
     Known,
-    due_for_retry,
     known_elsewhere,
     known_occurrences,
     last_read,
@@ -26,7 +25,8 @@ from pipelines.index.lookup import (
     unmatched_entries,
 )
 from pipelines.index.mailboxes import FolderRow
-from pipelines.ingest.batch import Batch
+from pipelines.index.quarantine import State, due_for_retry
+from pipelines.ingest.batch import Batch, entry_of
 from pipelines.ingest.matching import has_moved, is_edited, recognise
 from pipelines.sources.base import Entry, Fetched, Folder, Identity, Reset, Role, Source
 
@@ -172,17 +172,12 @@ class Round:
     def _retry_quarantined(self) -> None:
         with self._index.read() as connection:
             due = due_for_retry(connection, self.account.folder_id, self._clock.now())
-        entries = [
-            Entry(each.native_id, each.listed_size, each.received_at, tuple(each.flags.split()))
-            for each in due
-            if not self._batch.pending(self.account, each.native_id)
-        ]
+        due = [each for each in due if not self._batch.pending(self.account, each.native_id)]
         with self._index.read() as connection:
-            stored = known_occurrences(
-                connection, self.account.folder_id, [each.native_id for each in entries]
-            )
-        self._batch.expect(self.account, len(entries))
-        self._fetch(entries, edited=stored.keys())
+            stored = known_occurrences(connection, self.account.folder_id, [each.native_id for each in due])
+        self._batch.expect(self.account, len(due))
+        accepted = {each.native_id for each in due if each.state is State.ACCEPTED}
+        self._fetch([entry_of(each) for each in due], edited=stored.keys(), accepted=accepted)
 
     def _settle_unmatched(self) -> None:
         """Match again what had no message in the lake; where the protocol feeds the lake now, fetch it."""
@@ -289,8 +284,14 @@ class Round:
         """Whether the message was changed since the mailbox was read: what differs then may be an edit."""
         return bool(entry.modified_at and self._last_read and entry.modified_at > self._last_read)
 
-    def _fetch(self, entries: Sequence[Entry], *, edited: Collection[str]) -> None:
-        """Bring the messages; ``edited``: those of their ids that stood for other content before."""
+    def _fetch(
+        self, entries: Sequence[Entry], *, edited: Collection[str], accepted: Collection[str] = ()
+    ) -> None:
+        """Bring the messages.
+
+        ``edited``: those of their ids that stood for other content before. ``accepted``: those
+        for whose messages accepted forms stand.
+        """
         waiting = {each.native_id for each in entries}
         if not waiting:
             return
@@ -301,6 +302,7 @@ class Round:
                 )
             waiting.discard(outcome.entry.native_id)
             was_known = outcome.entry.native_id in edited
+            was_accepted = outcome.entry.native_id in accepted
             if isinstance(outcome, Fetched):
                 self._batch.store(
                     self.account,
@@ -309,9 +311,10 @@ class Round:
                     edited=was_known,
                     own_content=self._folder.role is Role.DRAFTS or self._changed(outcome.entry),
                     compared=self._compared,
+                    accepted=was_accepted,
                 )
             else:
-                self._batch.fail(self.account, outcome, edited=was_known)
+                self._batch.fail(self.account, outcome, edited=was_known, accepted=was_accepted)
             self._progress(self.account)
         if waiting:
             raise RoundOpenError(

@@ -25,6 +25,8 @@ class RawRow:
     fetched_at: datetime
     weak: bool = False
     """Whether they were matched to a message whose content differs; ``message_key`` is that message's."""
+    fidelity: str = "mime"
+    """``mime``: the message's own. Anything else names the form that a person accepted for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +40,5 @@ class MessageRow:
     protocol: str
     fetched_at: datetime
     fidelity: str = "mime"
-    """``mime``: read from the message's own MIME. Anything else names the fallback form."""
+    """``mime``: read from the message's own MIME. Anything else names the accepted form."""
     normaliser_version: int = NORMALISER_VERSION

@@ -94,6 +94,7 @@ RAW_COLUMNS: Columns[RawRow] = {
     "flags": (pa.list_(pa.string()), lambda row: list(row.flags)),
     "fetched_at": (INSTANT, lambda row: row.fetched_at),
     "weak": (pa.bool_(), lambda row: row.weak),
+    "fidelity": (pa.string(), lambda row: row.fidelity),
 }
 
 MESSAGE_COLUMNS: Columns[MessageRow] = {

@@ -47,6 +47,11 @@ def partition(mailbox: str) -> str:
     return f"mailbox={quote(mailbox, safe='')}"
 
 
+def year_of(path: str) -> int:
+    """The year whose partition a data file is in."""
+    return int(path.rpartition("/year=")[2].partition("/")[0])
+
+
 class Lake:
     """A lake at a folder or at an object store's URL (``s3://``, ``gs://``, ``abfss://``)."""
 

@@ -27,6 +27,7 @@ def test_the_definitions_load_and_hold_what_is_documented(defs: dg.Definitions) 
         ("raw_messages", "bytes_are_kept"),
         ("messages", "nothing_twice"),
         ("parity", "parity_allows_the_switch"),
+        ("raw_messages", "quarantine_is_empty"),
     }
     repository = defs.get_repository_def()
     assert {"ingest", "check", "cutover", "waves", "count_phases"} <= set(repository.job_names)

@@ -128,8 +128,30 @@ def test_the_checks_ask_every_mailbox(
 ) -> None:
     run(defs, "ingest", instance)
     assert run(defs, "check", instance).success
-    for check in ("nothing_lost", "nothing_twice", "bytes_are_kept"):
+    for check in ("nothing_lost", "nothing_twice", "bytes_are_kept", "quarantine_is_empty"):
         assert evaluations(instance, check) == dict.fromkeys(MAILBOXES, True)
+
+
+def test_failure_is_contained_a_message_in_quarantine_is_a_warning_on_its_mailbox(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    kim = MAILBOXES[1]
+    tenant.control.do("add_fault", kind="empty", door="imap", command="FETCH", mailbox=kim, uid=1)
+    assert run(defs, "ingest", instance).success
+    quarantined = materialised(instance, "raw_messages")[kim].metadata["quarantine"].value
+    assert isinstance(quarantined, int)
+    assert quarantined > 0
+    assert run(defs, "check", instance).success, "a warning fails no run"
+    assert evaluations(instance, "quarantine_is_empty") == {**dict.fromkeys(MAILBOXES, True), kim: False}
+    check = dg.AssetCheckKey(AssetKey("raw_messages"), "quarantine_is_empty")
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection={check}
+    )
+    asked = job.execute_in_process(run_config=QUIET, instance=instance, partition_key=kim)
+    (evaluation,) = asked.get_asset_check_evaluations()
+    assert asked.success
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert f"{quarantined} empty-answer" in str(evaluation.description)
 
 
 def test_a_check_can_be_asked_of_one_partition_from_the_ui(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.ingest.reasons import REASONS
 from pipelines.lake.schema import MESSAGES_SCHEMA, RAW_SCHEMA
 from tests.cli_fixture import Command
 from tests.sandbox_fixture import RunningSandbox
@@ -32,6 +33,12 @@ def test_every_column_of_the_lake_is_documented_with_its_type() -> None:
     assert documented == {field.name: str(field.type) for field in MESSAGES_SCHEMA}
     documented = dict(re.findall(r"^\| `(\w+)` \| (.+?) \| ", page.partition("## raw")[2], re.MULTILINE))
     assert documented == {field.name: str(field.type) for field in RAW_SCHEMA}
+
+
+def test_every_reason_for_quarantine_is_documented_as_the_command_tells_it() -> None:
+    page = (ROOT / "docs" / "quarantine.md").read_text().partition("## Why")[2].partition("## Ask")[0]
+    documented = re.findall(r"^\| `([\w-]+)` \| (.+) \| (.+) \|$", page, re.MULTILINE)
+    assert documented == [(name, each.meaning, each.remedy) for name, each in REASONS.items()]
 
 
 def commands() -> list[str]:

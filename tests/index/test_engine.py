@@ -1,15 +1,19 @@
 """Opening the index: migrations, privacy, and what cannot be opened."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 
 from pipelines.errors import ConfigurationError, MailoverError
+from pipelines.index import engine as engine_module
 from pipelines.index.engine import Index
-from pipelines.index.tables import metadata
+from pipelines.index.tables import messages, metadata, raws, rounds
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(tmp_path: Path) -> None:
@@ -41,6 +45,51 @@ def test_bad_input_gets_a_clear_error_from_a_file_that_is_no_database(tmp_path: 
     (tmp_path / "mailover.db").write_text("a shopping list, long enough not to look empty " * 20)
     with pytest.raises(MailoverError, match="cannot be opened: file is not a database"):
         Index(f"sqlite:///{tmp_path}/mailover.db")
+
+
+MOMENT = datetime(2025, 3, 1, tzinfo=UTC)
+FIRST_ROWS: dict[str, dict[str, object]] = {
+    "mailboxes": {"address": "kim.akers@contoso.com", "phase": "legacy", "commits": 1, "lease_epoch": 1},
+    "folders": {"protocol": "imap", "native": "INBOX", "path": "Inbox", "role": "inbox", "seen_at": MOMENT},
+    "data_files": {"dataset": "messages", "path": "a", "rows": 1, "size": 1},
+    "messages": {
+        **dict.fromkeys(("message_key", "thread_id", "subject", "sender_name", "sender_address"), ""),
+        **dict.fromkeys(("size", "attachment_count", "normaliser_version", "file_id"), 1),
+        "recipients": "",
+        "raw_sha256": "f" * 64,
+        "received_at": MOMENT,
+        "received_by_server": True,
+    },
+    "raws": {"raw_sha256": "f" * 64, "row_id": 1, "size": 1, "file_id": 1},
+    "rounds": {
+        **dict.fromkeys(("listed", "stored", "known", "quarantined", "gone", "bytes"), 0),
+        "folder_id": 1,
+        "started_at": MOMENT,
+    },
+}
+"""A row in every table of the first schema that later ones added columns to."""
+
+
+def test_an_index_of_the_first_schema_is_brought_to_the_present_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/mailover.db"
+    engine = sa.create_engine(url)
+    scripts = AlembicConfig()
+    scripts.set_main_option("script_location", str(Path(engine_module.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        scripts.attributes["connection"] = connection
+        command.upgrade(scripts, "0001")
+        first = sa.MetaData()
+        first.reflect(connection)
+        for name, values in FIRST_ROWS.items():
+            mailbox = {} if name == "mailboxes" else {"mailbox_id": 1}
+            connection.execute(first.tables[name].insert().values(id=1, **mailbox, **values))
+    engine.dispose()
+    index = Index(url)
+    with index.read() as connection:
+        assert connection.scalars(sa.select(messages.c.fidelity)).all() == ["mime"]
+        assert connection.scalars(sa.select(raws.c.weak)).all() == [False]
+        assert connection.scalars(sa.select(rounds.c.unmatched)).all() == [0]
+    index.close()
 
 
 def test_bad_input_gets_a_clear_error_from_a_newer_schema(tmp_path: Path) -> None:

@@ -9,11 +9,14 @@ import sqlalchemy as sa
 
 from pipelines.config import MailboxConfig
 from pipelines.errors import UsageError
+from pipelines.index.lease import hold
+from pipelines.index.quarantine import entries
 from pipelines.index.status import status
 from pipelines.index.tables import folders, mailboxes, occurrences, raws
 from pipelines.ingest.backfill import backfill
 from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
-from pipelines.ingest.passes import ingest_mailbox
+from pipelines.ingest.passes import MailboxPass, ingest_mailbox
+from pipelines.ingest.quarantine import AcceptedForm, accept, retry
 from pipelines.ingest.report import BackfillReport, MailboxReport, Outcome
 from pipelines.ingest.span import Span
 from pipelines.ingest.stages import Stage, run_stage
@@ -414,3 +417,125 @@ def test_a_backfill_by_pop3_says_why_it_cannot(workspace: TenantWorkspace) -> No
     report = run_backfill(workspace, by=POP3)
     assert report.outcome is Outcome.FAILED
     assert isinstance(report.error, UsageError)
+
+
+def unconvertible(message: Message, form: bytes) -> FetchFailed:
+    """Graph cannot make MIME of the message, and what it makes instead."""
+    told = "Exchange cannot make MIME of the message"
+    entry = Entry(message.immutable_id)
+    return FetchFailed(entry, "conversion-failed", told, fallback=form, fidelity="graph-json")
+
+
+def accept_all(workspace: TenantWorkspace) -> list[AcceptedForm]:
+    with workspace.index.read() as connection:
+        ids = [each.entry_id for each in entries(connection, [KIM])]
+    return accept(workspace, workspace.config.mailboxes, ids, "pat", "it will do")
+
+
+def fidelities(workspace: TenantWorkspace) -> list[str]:
+    return sorted(str(row["fidelity"]) for row in rows(workspace, "messages"))
+
+
+def test_nothing_twice_what_a_legacy_protocol_brings_takes_the_place_of_an_accepted_form(
+    workspace: TenantWorkspace,
+) -> None:
+    message, _other = deliver(workspace, 1, 2)
+    form = mail(1, "As JSON tells it.")
+    workspace.model.poison[GRAPH, message.immutable_id] = unconvertible(message, form)
+    ingest(workspace, by=GRAPH)
+    accept_all(workspace)
+    assert fidelities(workspace) == ["graph-json", "mime"]
+    ingest(workspace, by=IMAP)
+    assert fidelities(workspace) == ["mime", "mime"]
+    assert len(workspace.model.fetched) == 1, "the form is no reason not to fetch it"
+    assert len(rows(workspace, "raw")) == 3
+    assert evidence(workspace, GRAPH) == ["bytes", "weak"]
+    assert_sound(workspace)
+    ingest(workspace, by=GRAPH)
+    assert verify(workspace, KIM).repaired == []
+    assert_sound(workspace)
+
+
+def test_nothing_twice_a_protocol_that_is_compared_replaces_an_accepted_form_too(
+    workspace: TenantWorkspace,
+) -> None:
+    (message,) = deliver(workspace, 1)
+    workspace.model.poison[GRAPH, message.immutable_id] = unconvertible(message, mail(1, "As JSON tells it."))
+    ingest(workspace, by=GRAPH)
+    accept_all(workspace)
+    kim = workspace.config.mailbox(KIM)
+    with hold(workspace.index, KIM, workspace.clock) as lease:
+        report = MailboxReport(KIM, GRAPH)
+        MailboxPass(workspace, kim, lease, report).compare(IMAP, 0.0)
+    assert (report.compare_errors, [each.unmatched for each in report.compared]) == ({}, [0, 0, 0, 0])
+    assert fidelities(workspace) == ["mime"]
+    assert (evidence(workspace, GRAPH), evidence(workspace, IMAP)) == (["weak"], ["bytes"])
+
+
+def test_an_accepted_form_of_what_another_protocol_brought_is_its_weak_match(
+    workspace: TenantWorkspace,
+) -> None:
+    (message,) = deliver(workspace, 1)
+    ingest(workspace, by=POP3)
+    workspace.model.poison[GRAPH, message.immutable_id] = unconvertible(message, mail(1, "As JSON tells it."))
+    workspace.model.store.set_flags(KIM, "Inbox", message.uid, frozenset({"seen"}))
+    ingest(workspace, by=GRAPH)
+    accept_all(workspace)
+    assert fidelities(workspace) == ["mime"]
+    assert len(rows(workspace, "raw")) == 2
+    assert evidence(workspace, GRAPH) == ["weak"]
+    assert_sound(workspace)
+
+
+def test_an_edit_that_cannot_be_had_can_be_accepted_beside_what_it_was(workspace: TenantWorkspace) -> None:
+    (message,) = deliver(workspace, 1)
+    ingest(workspace, by=GRAPH)
+    workspace.model.store.edit(KIM, "Inbox", message.uid, mail(1, "Edited."))
+    workspace.model.poison[GRAPH, message.immutable_id] = unconvertible(message, mail(1, "As JSON tells it."))
+    assert ingest(workspace, by=GRAPH).rounds[0].quarantined == 1
+    (accepted,) = accept_all(workspace)
+    assert fidelities(workspace) == ["graph-json", "mime"]
+    report = ingest(workspace, by=GRAPH)
+    assert (report.outcome, report.rounds[0].listed) == (Outcome.DONE, 0)
+    assert_sound(workspace)
+    workspace.model.poison.clear()
+    retry(workspace, workspace.config.mailboxes, [accepted.entry.entry_id])
+    assert fidelities(workspace) == ["mime", "mime"]
+    assert sorted(str(row["text"]).strip() for row in rows(workspace, "messages")) == [
+        "Edited.",
+        "The figures are attached.",
+    ]
+    assert_sound(workspace)
+
+
+def test_nothing_twice_an_accepted_message_is_followed_when_it_moves(workspace: TenantWorkspace) -> None:
+    (message,) = deliver(workspace, 1)
+    workspace.model.poison[GRAPH, message.immutable_id] = unconvertible(message, mail(1, "As JSON tells it."))
+    ingest(workspace, by=GRAPH)
+    accept_all(workspace)
+    workspace.model.store.move(KIM, "Inbox", message.uid, "Projects")
+    report = ingest(workspace, by=GRAPH)
+    assert (report.outcome, report.total("quarantined")) == (Outcome.DONE, 0)
+    assert fidelities(workspace) == ["graph-json"]
+    assert evidence(workspace, GRAPH) == ["id"]
+    assert_sound(workspace)
+    workspace.model.poison.clear()
+    workspace.clock.sleep(86400)
+    ingest(workspace, by=GRAPH)
+    assert fidelities(workspace) == ["mime"]
+    assert_sound(workspace)
+
+
+def test_an_accepted_message_goes_back_and_forth_between_folders(workspace: TenantWorkspace) -> None:
+    (message,) = deliver(workspace, 1)
+    store, poison = workspace.model.store, workspace.model.poison
+    poison[GRAPH, message.immutable_id] = unconvertible(message, mail(1, "As JSON tells it."))
+    ingest(workspace, by=GRAPH)
+    message = store.move(KIM, "Inbox", message.uid, "Projects")
+    ingest(workspace, by=GRAPH)
+    accept_all(workspace)
+    for there, back in (("Projects", "Inbox"), ("Inbox", "Projects")):
+        message = store.move(KIM, there, message.uid, back)
+        assert ingest(workspace, by=GRAPH).outcome is Outcome.DONE
+        assert fidelities(workspace) == ["graph-json"]
+        assert_sound(workspace)

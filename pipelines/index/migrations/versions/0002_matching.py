@@ -11,6 +11,4 @@ def upgrade() -> None:
     """Ids that are mailbox-wide are looked up by mailbox."""
     op.add_column("occurrences", sa.Column("content_mark", sa.String(length=64), nullable=True))
     op.create_index("ix_occurrences_mailbox_id_native_id", "occurrences", ["mailbox_id", "native_id"])
-    with op.batch_alter_table("raws") as raws:
-        raws.add_column(sa.Column("weak", sa.Boolean(), nullable=False, server_default=sa.false()))
-        raws.alter_column("weak", server_default=None)
+    op.add_column("raws", sa.Column("weak", sa.Boolean(), nullable=False, server_default=sa.false()))

@@ -5,20 +5,17 @@ from alembic import op
 from sqlalchemy.schema import SchemaItem
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
     """Add the tables of the switch, and what mailboxes and rounds know of it."""
-    with op.batch_alter_table("mailboxes") as mailboxes:
-        mailboxes.add_column(sa.Column("phase_at", sa.DateTime(), nullable=True))
-        mailboxes.add_column(sa.Column("failed_passes", sa.Integer(), nullable=False, server_default="0"))
-        mailboxes.alter_column("failed_passes", server_default=None)
-    with op.batch_alter_table("rounds") as rounds:
-        rounds.add_column(sa.Column("unmatched", sa.Integer(), nullable=False, server_default="0"))
-        rounds.alter_column("unmatched", server_default=None)
+    op.add_column("mailboxes", sa.Column("phase_at", sa.DateTime(), nullable=True))
+    failed_passes = sa.Column("failed_passes", sa.Integer(), nullable=False, server_default="0")
+    op.add_column("mailboxes", failed_passes)
+    op.add_column("rounds", sa.Column("unmatched", sa.Integer(), nullable=False, server_default="0"))
     for column in (
         sa.Column("header_key", sa.String(length=40), nullable=True),
         sa.Column("message_id", sa.Text(), nullable=True),
