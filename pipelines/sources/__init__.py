@@ -16,6 +16,7 @@ from pipelines.sources.base import (
     Role,
     Source,
 )
+from pipelines.sources.graph import GraphSource
 from pipelines.sources.imap import ImapSource
 
 __all__ = [
@@ -42,6 +43,8 @@ def open_source(
     """
     if protocol is ProtocolName.IMAP:
         return ImapSource(config.tenant, mailbox.address, tokens, clock)
+    if protocol is ProtocolName.GRAPH:
+        return GraphSource(config.tenant, mailbox, tokens, clock)
     raise UsageError(
         f"{mailbox.address}: this version cannot read mailboxes over {protocol} yet",
         remedy="set legacy: imap for the mailbox in mailover.yaml",

@@ -61,7 +61,7 @@ class Bodies:
         left = []
         for uid, entry in batch.items():
             if uid in contents:
-                yield _outcome(entry, contents.pop(uid))
+                yield outcome_of(entry, contents.pop(uid))
             else:
                 left.append(uid)
         yield from self._left_over(opened, {uid: batch[uid] for uid in left})
@@ -100,7 +100,7 @@ class Bodies:
             return FetchFailed(
                 entry, "empty-answer", "the server lists the message and answers nothing for it"
             )
-        return _outcome(entry, contents[uid])
+        return outcome_of(entry, contents[uid])
 
     def _contents(self, opened: Examined, uids: Sequence[int], tries: int) -> dict[int, bytes]:
         contents = self._session.run_in(opened, lambda client: fetch_content(client, uids, ""), tries=tries)
@@ -125,7 +125,7 @@ def _batches(entries: dict[int, Entry]) -> Iterator[dict[int, Entry]]:
         yield batch
 
 
-def _outcome(entry: Entry, mime: bytes) -> Outcome:
+def outcome_of(entry: Entry, mime: bytes) -> Outcome:
     if not mime and entry.size != 0:
         return FetchFailed(entry, "empty-answer", "the server lists the message and sends no content")
     if _may_be_placeholder(mime) and is_placeholder(normalise(mime)):
