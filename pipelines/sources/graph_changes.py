@@ -128,7 +128,7 @@ class Changes:
 
     def _forgetful(self, folder: Folder) -> TransientError:
         return TransientError(
-            f"{self._session.mailbox}: Graph forgot its links for {folder.path} faster than they were followed",
+            f"{self._session.mailbox}: Graph forgot its links for {folder.path} before their end, twice",
             remedy="what was read is kept; the next round goes on from it",
         )
 
