@@ -148,4 +148,10 @@ def _without_query(record: logging.LogRecord) -> bool:
     return True
 
 
+def _without_headers(record: logging.LogRecord) -> bool:
+    """httpcore logs the headers of answers; a Location can be a link with tokens."""
+    return "response_headers.complete" not in record.getMessage()
+
+
 logging.getLogger("httpx").addFilter(_without_query)
+logging.getLogger("httpcore.http11").addFilter(_without_headers)

@@ -7,6 +7,7 @@ to thread costs as much as a small request, so both travel in lots.
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import cast
@@ -116,7 +117,8 @@ class Exchange:
 
     def close(self) -> None:
         """Whatever has not been answered is given up."""
-        self._loop.call_soon_threadsafe(self._give_up)
+        with suppress(RuntimeError):  # the loop has ended with its last source
+            self._loop.call_soon_threadsafe(self._give_up)
 
     def _feed(self, requests: Iterable[Request], taken: int) -> None:
         self._held -= taken
