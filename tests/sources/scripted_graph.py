@@ -261,6 +261,7 @@ def serving(graph: ScriptedGraph, certificate: Path) -> Iterator[ScriptedGraph]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 1 << 16  # an answer in one piece does not wait for the acknowledgment of its first
 
         def do_GET(self) -> None:
             self._answer(b"")
