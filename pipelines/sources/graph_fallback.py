@@ -63,7 +63,7 @@ def read_fallback(session: GraphSession, native_id: str, *, body: bool) -> Fallb
         except (AnswerRefusedError, TransientError):
             continue
         parts = [*_body(item), *_attachments(session, native_id)]
-        return Fallback(render(item, parts), FIDELITY if "body" in form else WITHOUT_BODY)
+        return Fallback(render(item, parts), _fidelity(item))
     return None
 
 
@@ -77,8 +77,12 @@ def render(item: Mapping[str, Any], parts: list[Message]) -> bytes:
     return whole.as_bytes(policy=whole.policy.clone(linesep="\r\n"))
 
 
+def _fidelity(item: Mapping[str, Any]) -> str:
+    return FIDELITY if item.get("body") else WITHOUT_BODY
+
+
 def _headers(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "X-Mailover-Fidelity", FIDELITY
+    yield "X-Mailover-Fidelity", _fidelity(item)
     for told in item.get("internetMessageHeaders") or ():
         if str(told.get("name")).lower() in _KEPT_HEADERS and told.get("value"):
             yield str(told["name"]), _line(told["value"])

@@ -9,8 +9,7 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,19 +32,26 @@ class Places:
         self._door = asyncio.Lock()
         self._free = asyncio.Semaphore(AT_ONCE)
 
-    @asynccontextmanager
-    async def take(self, wanted: int) -> AsyncIterator[None]:
-        """Hold places for a request; one asker at a time, so that none wait for each other's."""
+    async def take(self, wanted: int) -> int:
+        """Hold up to ``wanted`` places, the number of which is told and has to be given back.
+
+        One asker at a time, so that none wait for each other's.
+        """
         taken = 0
         try:
             async with self._door:
                 while taken < min(wanted, AT_ONCE):
                     await self._free.acquire()
                     taken += 1
-            yield
-        finally:
-            for _ in range(taken):
-                self._free.release()
+        except BaseException:
+            self.give_back(taken)
+            raise
+        return taken
+
+    def give_back(self, places: int) -> None:
+        """Let others have them."""
+        for _ in range(places):
+            self._free.release()
 
 
 class SharedLoop:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT = 900.0
 """Seconds; a server that asks for more is not waited for, the caller is told."""
-WINDOW = 8
-"""Requests that may be out and not yet looked at: four in flight, and as many done or about to go."""
+WINDOW = 16
+"""Requests that may be out and not yet looked at: four in flight, the others done or about to go."""
 _PAUSES: dict[Kind, tuple[float, ...]] = {
     Kind.TOKEN: (0.0, 0.0),
     Kind.THROTTLED: (5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0, 60.0),

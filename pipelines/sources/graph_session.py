@@ -82,7 +82,7 @@ class GraphSession:
     ) -> Iterator[tuple[Key, Outcome]]:
         """An outcome for each URL and its key, in the order in which they come; four requests at a time.
 
-        At most 8 answers are held, and no request starts while 8 MiB of them wait to be taken.
+        At most 16 answers are held, and no request starts while 8 MiB of them wait to be taken.
         """
         wire, _urls = self._open()
         requests = (Request(self._absolute(url), accept, key) for url, key in wanted)

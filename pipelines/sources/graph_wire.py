@@ -6,6 +6,7 @@ to thread costs as much as a small request, so both travel in lots.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -24,11 +25,12 @@ from kiota_http.observability_options import ObservabilityOptions
 from msgraph import GraphRequestAdapter, GraphServiceClient
 
 from pipelines.sources.graph_faults import Fault
+from pipelines.sources.graph_limits import AT_ONCE
 from pipelines.sources.graph_loop import enter
 from pipelines.sources.graph_requests import MIME, PREFER, Answer, Request
 from pipelines.sources.graph_transport import fault_of_error
 
-_LOT = 4
+_LOT = 8
 _HELD_BYTES = 8 * 1024 * 1024
 """Answers of so many bytes that nobody took stop further requests from starting."""
 _NATIVE = ResponseHandlerOption(NativeResponseHandler())
@@ -66,13 +68,14 @@ class Wire:
     async def send(self, request: Request) -> Came:
         """What comes of it. Runs on the loop."""
         try:
-            async with self._places.take(request.weight):
-                response = cast(
-                    httpx.Response,
-                    await self._adapter.send_primitive_async(_information(request), "bytes", {}),
-                )
+            taken = await self._places.take(request.weight)
+            try:
+                sent = await self._adapter.send_primitive_async(_information(request), "bytes", {})
+            finally:
+                self._places.give_back(taken)
         except Exception as error:  # noqa: BLE001 - for the caller's thread to look at
             return fault_of_error(error, self._root, self._mailbox) or error
+        response = cast(httpx.Response, sent)
         return Answer(response.status_code, response.headers, response.content)
 
 
@@ -101,10 +104,11 @@ class Exchange:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wire: Wire) -> None:
         self._loop, self._wire = loop, wire
+        self._wanted: deque[Request] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._done: list[tuple[Request, Came]] = []
-        self._running = self._held = 0
+        self._workers = self._running = self._held = 0
         self._lots: SimpleQueue[list[tuple[Request, Came]]] = SimpleQueue()
 
     def feed(self, requests: Iterable[Request], taken: int = 0) -> None:
@@ -123,9 +127,10 @@ class Exchange:
     def _feed(self, requests: Iterable[Request], taken: int) -> None:
         self._held -= taken
         self._room.set()
-        for request in requests:
-            self._running += 1
-            task = self._loop.create_task(self._one(request))
+        self._wanted.extend(requests)
+        while self._workers < min(AT_ONCE, self._running + len(self._wanted)):
+            self._workers += 1
+            task = self._loop.create_task(self._work())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -133,15 +138,24 @@ class Exchange:
         for task in self._tasks:
             task.cancel()
 
-    async def _one(self, request: Request) -> None:
-        while self._held >= _HELD_BYTES:
-            self._room.clear()
-            await self._room.wait()
-        came = await self._wire.send(request)
+    async def _work(self) -> None:
+        """One of four that send what is wanted, until nothing is left."""
+        while self._wanted:
+            if self._held >= _HELD_BYTES:
+                self._room.clear()
+                await self._room.wait()
+                continue
+            request = self._wanted.popleft()
+            self._running += 1
+            self._bring(request, await self._wire.send(request))
+        self._workers -= 1
+
+    def _bring(self, request: Request, came: Came) -> None:
         self._running -= 1
         self._held += size_of(came)
         self._done.append((request, came))
-        if len(self._done) >= _LOT or not self._running or self._held >= _HELD_BYTES:
+        nothing_comes = not (self._running or self._wanted)
+        if len(self._done) >= _LOT or nothing_comes or self._held >= _HELD_BYTES:
             self._lots.put(self._done)
             self._done = []
 

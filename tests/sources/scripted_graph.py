@@ -194,7 +194,7 @@ class ScriptedGraph:
             case ["GET", "mailFolders", native, "messages", *rest]:
                 return self._in_folder(url, native, "/".join(rest), query)
             case ["GET", "messages", native, *rest]:
-                return self._one(native, "/".join(rest))
+                return self._one(native, "/".join(rest), query)
         return error(400, "BadRequest")
 
     def _in_folder(self, url: str, native: str, what: str, query: dict[str, str]) -> Reply:
@@ -225,7 +225,7 @@ class ScriptedGraph:
             told["@odata.deltaLink"] = end
         return Reply(body=told)
 
-    def _one(self, native: str, what: str) -> Reply:
+    def _one(self, native: str, what: str, query: dict[str, str]) -> Reply:
         found = next((held[native] for held in self.messages.values() if native in held), None)
         if found is None:
             return error(404, "ErrorItemNotFound")
@@ -235,7 +235,7 @@ class ScriptedGraph:
             return Reply(body={"value": self.attachments.get(native, [])})
         if what:
             return error(404, "ErrorItemNotFound")
-        return Reply(body=_shown(found, None))
+        return Reply(body=_shown(found, query.get("$select")))
 
 
 def _shown(item: Item, select: str | None) -> Item:
