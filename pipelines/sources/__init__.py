@@ -16,6 +16,7 @@ from pipelines.sources.base import (
     Role,
     Source,
 )
+from pipelines.sources.graph import GraphSource
 from pipelines.sources.imap import ImapSource
 from pipelines.sources.pop3 import Pop3Source
 
@@ -39,13 +40,15 @@ def open_source(
 ) -> Source:
     """The source that reads ``mailbox`` over ``protocol``; nothing is sent before it is asked something.
 
-    Raises ``UsageError`` for a protocol this version cannot read.
+    Raises ``UsageError`` for mail files, which are no server's.
     """
     if protocol is ProtocolName.IMAP:
         return ImapSource(config.tenant, mailbox.address, tokens, clock)
     if protocol is ProtocolName.POP3:
         return Pop3Source(config.tenant, mailbox.address, tokens, clock)
+    if protocol is ProtocolName.GRAPH:
+        return GraphSource(config.tenant, mailbox, tokens, clock)
     raise UsageError(
-        f"{mailbox.address}: this version cannot read mailboxes over {protocol} yet",
-        remedy="set legacy: imap or legacy: pop3 for the mailbox in mailover.yaml",
+        f"{mailbox.address}: an {protocol} is read from files, not from a server",
+        remedy=f"run `mailover import {mailbox.address} PATH`",
     )

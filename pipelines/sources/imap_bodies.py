@@ -10,7 +10,7 @@ from pipelines.errors import ConnectionLostError
 from pipelines.sources.base import Entry, FetchFailed, Folder
 from pipelines.sources.imap_session import Examined, ImapSession, UidValidityChanged
 from pipelines.sources.imap_wire import fetch_content, search, uid_set
-from pipelines.sources.mail_bodies import Outcome, batches, outcome
+from pipelines.sources.mail_bodies import Outcome, batches, outcome_of
 from pipelines.sources.mail_faults import CommandRefusedError, quote
 
 BATCH_BYTES = 8 * 1024 * 1024
@@ -55,7 +55,7 @@ class Bodies:
         left = []
         for uid, entry in batch.items():
             if uid in contents:
-                yield outcome(entry, contents.pop(uid))
+                yield outcome_of(entry, contents.pop(uid))
             else:
                 left.append(uid)
         yield from self._left_over(opened, {uid: batch[uid] for uid in left})
@@ -94,7 +94,7 @@ class Bodies:
             return FetchFailed(
                 entry, "empty-answer", "the server lists the message and answers nothing for it"
             )
-        return outcome(entry, contents[uid])
+        return outcome_of(entry, contents[uid])
 
     def _contents(self, opened: Examined, uids: Sequence[int], tries: int) -> dict[int, bytes]:
         contents = self._session.run_in(opened, lambda client: fetch_content(client, uids, ""), tries=tries)

@@ -32,7 +32,7 @@ def batches(
         yield batch
 
 
-def outcome(entry: Entry, mime: bytes) -> Outcome:
+def outcome_of(entry: Entry, mime: bytes) -> Outcome:
     """What the server sent for a message: the message, or a reason why this is none."""
     if not mime and entry.size != 0:
         return FetchFailed(entry, "empty-answer", "the server lists the message and sends no content")

@@ -6,7 +6,7 @@ from itertools import chain, pairwise
 
 from pipelines.errors import ConnectionLostError
 from pipelines.sources.base import Entry, FetchFailed
-from pipelines.sources.mail_bodies import Outcome, batches, outcome
+from pipelines.sources.mail_bodies import Outcome, batches, outcome_of
 from pipelines.sources.mail_faults import CommandRefusedError, quote
 from pipelines.sources.pop3_session import Pop3Session
 from pipelines.sources.pop3_wire import Pop3Connection
@@ -50,7 +50,7 @@ class Bodies:
                     left.append(entry)
                 else:
                     self._lost_in_a_row = 0
-                    yield outcome(entry, answer)
+                    yield outcome_of(entry, answer)
         if left:
             # Only a new session tells what is still there.
             self._session.close()
@@ -84,7 +84,7 @@ class Bodies:
         if isinstance(answer, CommandRefusedError):
             return FetchFailed(entry, "refused", f"the server refuses to send it: {quote(answer.text)}")
         self._lost_in_a_row = 0
-        return outcome(entry, answer)
+        return outcome_of(entry, answer)
 
     def _ask(
         self,

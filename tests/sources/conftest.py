@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from pipelines.auth import Resource, TokenProvider
-from pipelines.config import Endpoints, SecretCredential, Tenant
+from pipelines.config import Endpoints, FolderRules, MailboxConfig, SecretCredential, Tenant
+from pipelines.sources.graph import GraphSource
 from pipelines.sources.imap import ImapSource
 from pipelines.sources.pop3 import Pop3Source
 from tests.auth.entra import CLIENT, TENANT, make_ca
-from tests.sources import scripted, scripted_pop3
+from tests.sources import scripted, scripted_graph, scripted_pop3
 from tests.sources.scripted import ScriptedServer, serving
+from tests.sources.scripted_graph import ScriptedGraph
 from tests.sources.scripted_pop3 import ScriptedPop3
 
 MAILBOX = "kim.akers@contoso.com"
@@ -140,6 +142,62 @@ def open_pop3(clock: WaitlessClock) -> Iterator[Pop3Opener]:
         yield make
 
 
+class GraphTokens(TokenProvider):
+    """``graph-token-1`` until a new one is asked for."""
+
+    number = 1
+    given: str | None = None
+
+    def token(self, resource: Resource, *, refresh: bool = False) -> str:
+        assert resource is Resource.GRAPH
+        self.number += refresh
+        return self.given or f"graph-token-{self.number}"
+
+
+@pytest.fixture
+def graph(certificates: tuple[Path, Path]) -> Iterator[ScriptedGraph]:
+    """Graph; whatever a test does, it may have been asked only to read, and only by immutable ids."""
+    with scripted_graph.serving(ScriptedGraph(), certificates[1]) as scripted:
+        yield scripted
+    assert all(each.method == "GET" or each.url == "/$batch" for each in scripted.asked)
+    assert all('IdType="ImmutableId"' in each.headers["prefer"] for each in scripted.asked)
+
+
+def graph_tenant_at(root: str, ca_file: Path | None) -> Tenant:
+    """A tenant whose Graph is at ``root``."""
+    credential = SecretCredential(secret_env="NOT_SET")
+    return Tenant(
+        id=TENANT, client_id=CLIENT, credential=credential, endpoints=Endpoints(graph=root, ca_file=ca_file)
+    )
+
+
+@pytest.fixture
+def graph_tenant(graph: ScriptedGraph, certificates: tuple[Path, Path]) -> Tenant:
+    return graph_tenant_at(graph.root, certificates[0])
+
+
+@pytest.fixture
+def graph_tokens(graph_tenant: Tenant) -> GraphTokens:
+    return GraphTokens(graph_tenant)
+
+
+GraphOpener = Callable[..., GraphSource]
+
+
+@pytest.fixture
+def open_graph(clock: WaitlessClock, graph_tokens: GraphTokens) -> Iterator[GraphOpener]:
+    """Make a source that is closed when the test ends."""
+    with ExitStack() as stack:
+
+        def make(tenant: Tenant, *, hidden: bool = False, tokens: TokenProvider | None = None) -> GraphSource:
+            mailbox = MailboxConfig(address=MAILBOX, folders=FolderRules(hidden=hidden))
+            source = GraphSource(tenant, mailbox, tokens or graph_tokens, clock)
+            stack.callback(source.close)
+            return source
+
+        yield make
+
+
 @pytest.fixture
 def pop3(
     pop3_server: ScriptedPop3,
@@ -148,3 +206,8 @@ def pop3(
     open_pop3: Pop3Opener,
 ) -> Pop3Source:
     return open_pop3(tenant_at(f"localhost:{pop3_server.port}", certificates[0]), pop3_tokens)
+
+
+@pytest.fixture
+def graph_source(open_graph: GraphOpener, graph_tenant: Tenant) -> GraphSource:
+    return open_graph(graph_tenant)

@@ -94,9 +94,13 @@ def test_the_inbox_is_one_folder_however_it_is_written() -> None:
     assert [each.native for each in read_folders(lines("inbox", "INBOX"))] == ["inbox"]
 
 
-def test_bad_input_gets_a_clear_error_for_a_protocol_that_cannot_be_read(dovecot: Dovecot) -> None:
+def test_bad_input_gets_a_clear_error_for_what_no_server_has(dovecot: Dovecot) -> None:
     config = dovecot.config("kim@contoso.com")
-    with pytest.raises(UsageError, match=r"kim@contoso\.com.*graph"):
+    with pytest.raises(UsageError, match=r"kim@contoso\.com.*archive"):
         open_source(
-            config, config.mailboxes[0], ProtocolName.GRAPH, dovecot.tokens("kim@contoso.com"), SystemClock()
+            config,
+            config.mailboxes[0],
+            ProtocolName.ARCHIVE,
+            dovecot.tokens("kim@contoso.com"),
+            SystemClock(),
         )

@@ -1,0 +1,163 @@
+"""The one event loop of this process, in a thread of its own for as long as anyone needs it.
+
+httpx's connections belong to the loop they were made on, so all sources share one loop, and
+with it the connections to Graph and the four places that each mailbox has there.
+"""
+
+import asyncio
+import logging
+import os
+import ssl
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from pipelines.errors import ConfigurationError
+from pipelines.sources.graph_limits import AT_ONCE
+
+T = TypeVar("T")
+
+_TIMEOUT = httpx.Timeout(120, connect=20)
+"""Seconds; Exchange converts a message while the client waits for its first byte."""
+_LIMITS = httpx.Limits(max_connections=None, keepalive_expiry=60)
+
+
+class Places:
+    """Four requests at a time for one mailbox, whoever asks; lives on the loop."""
+
+    def __init__(self) -> None:
+        self._door = asyncio.Lock()
+        self._free = asyncio.Semaphore(AT_ONCE)
+
+    async def take(self, wanted: int) -> int:
+        """Hold up to ``wanted`` places, the number of which is told and has to be given back.
+
+        One asker at a time, so that none wait for each other's.
+        """
+        taken = 0
+        try:
+            async with self._door:
+                while taken < min(wanted, AT_ONCE):
+                    await self._free.acquire()
+                    taken += 1
+        except BaseException:
+            self.give_back(taken)
+            raise
+        return taken
+
+    def give_back(self, places: int) -> None:
+        """Let others have them."""
+        for _ in range(places):
+            self._free.release()
+
+
+class SharedLoop:
+    """A running loop with what is shared on it. Made by ``enter``, ended when the last one leaves."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="graph", daemon=True)
+        self._thread.start()
+        self._users = 0
+        self._clients: dict[Path | None, httpx.AsyncClient] = {}
+        self._places: dict[tuple[str, str], Places] = {}
+
+    def places(self, root: str, mailbox: str) -> Places:
+        """The mailbox's places at the Graph below ``root``."""
+        return self._places.setdefault((root, mailbox), Places())
+
+    def client(self, ca_file: Path | None) -> httpx.AsyncClient:
+        """Connections that trust ``ca_file``, or the system's certificates.
+
+        Proxies are taken from the environment; certificates are not where a file is given. Nothing is sent
+        again and no redirection followed: that is for the session. Raises ``ConfigurationError``.
+        """
+        with _lock:
+            if ca_file not in self._clients:
+                self._clients[ca_file] = httpx.AsyncClient(
+                    verify=_trust(ca_file), timeout=_TIMEOUT, limits=_LIMITS
+                )
+            return self._clients[ca_file]
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do ``work`` on the loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    async def _finish(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for client in self._clients.values():
+            await client.aclose()
+
+    def _end(self) -> None:
+        self.run(self._finish())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    def leave(self) -> None:
+        """End the loop if nobody else is on it."""
+        with _lock:
+            self._users -= 1
+            if self._users:
+                return
+            _forget()
+            self._end()
+
+    def join(self) -> None:
+        """Count as one who needs it."""
+        self._users += 1
+
+
+_lock = threading.Lock()
+_current: list[SharedLoop] = []
+
+
+def enter() -> SharedLoop:
+    """The process's loop, started if need be. Whoever enters has to ``leave``."""
+    with _lock:
+        if not _current:
+            _current.append(SharedLoop())
+        _current[0].join()
+        return _current[0]
+
+
+def _forget() -> None:
+    _current.clear()
+
+
+# A forked child has the loop's memory and not its thread.
+os.register_at_fork(after_in_child=_forget)
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError:
+        raise ConfigurationError(
+            f"tenant.endpoints.ca_file: {ca_file} holds no certificates that can be read",
+            remedy="give a file of CA certificates in PEM form",
+        ) from None
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """httpx logs whole URLs; those of Graph carry delta and skip tokens."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            each.copy_with(query=None) if isinstance(each, httpx.URL) else each for each in record.args
+        )
+    return True
+
+
+def _without_headers(record: logging.LogRecord) -> bool:
+    """httpcore logs the headers of answers; a Location can be a link with tokens."""
+    return "response_headers.complete" not in record.getMessage()
+
+
+logging.getLogger("httpx").addFilter(_without_query)
+logging.getLogger("httpcore.http11").addFilter(_without_headers)
