@@ -9,6 +9,7 @@ import click
 from pipelines.cli.backfill import backfill
 from pipelines.cli.cutover import cutover, history
 from pipelines.cli.demo import demo
+from pipelines.cli.doctor import doctor
 from pipelines.cli.import_ import import_
 from pipelines.cli.ingest import ingest
 from pipelines.cli.init import init

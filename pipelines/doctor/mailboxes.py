@@ -1,0 +1,184 @@
+"""What the attempts on the mailboxes mean, and what opens those that stay closed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from pipelines.auth import Resource
+from pipelines.config import MailboxConfig, Tenant
+from pipelines.doctor import powershell
+from pipelines.doctor.attempts import Attempt
+from pipelines.doctor.coverage import LABELS, describe
+from pipelines.doctor.findings import Area, Check, Finding
+from pipelines.doctor.signin import SignIn
+from pipelines.errors import MailboxRefusedError, UsageError
+from pipelines.sources.base import ProtocolName
+
+OPEN = {protocol: Check(Area.MAILBOXES, str(protocol)) for protocol in LABELS}
+MUST_DENY = Check(Area.MAILBOXES, "must-deny")
+READ_RECEIPTS = Check(Area.MAILBOXES, "read-receipts")
+MAIL_FORMAT = Check(Area.MAILBOXES, "mail-format")
+_UNKNOWN_ID = "<object id of the Enterprise application>"
+_ATTENTION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the application is, as far as is known."""
+
+    client_id: str
+    object_id: str
+    reads_every_mailbox: bool
+    """Graph's token says so: ``Mail.Read`` is consented to in Entra, beside or without RBAC."""
+
+
+def identify(tenant: Tenant, sign_in: SignIn) -> Identity:
+    """The ids for the commands."""
+    graph = sign_in.claims.get(Resource.GRAPH)
+    return Identity(
+        tenant.client_id,
+        sign_in.object_id or _UNKNOWN_ID,
+        graph is not None and any(role.startswith("Mail.Read") for role in graph.roles),
+    )
+
+
+def feeding_protocol(mailbox: MailboxConfig) -> ProtocolName:
+    """The protocol that the mailbox must be readable over now."""
+    return ProtocolName(mailbox.legacy) if mailbox.legacy else ProtocolName.GRAPH
+
+
+def judge(attempts: Sequence[Attempt], identity: Identity) -> Iterator[Finding]:
+    """A finding for each attempt, and the coverage of each that went well."""
+    for protocol, check in OPEN.items():
+        tried = [each for each in attempts if each.protocol is protocol]
+        opened = sum(each.error is None for each in tried)
+        for each in tried:
+            if each.error is None:
+                yield check.ok(each.mailbox.address, "signed in, Inbox opened")
+            else:
+                yield _closed(check, each, identity, opened, len(tried))
+    for each in attempts:
+        if each.coverage:
+            fed = each.protocol is feeding_protocol(each.mailbox)
+            yield from describe(each.coverage, each.unmatched if fed else ())
+
+
+def judge_denied(attempts: Sequence[Attempt], identity: Identity) -> Iterator[Finding]:
+    """Mailboxes that must stay closed: a refusal is what is wanted."""
+    for each in attempts:
+        subject, label = each.mailbox.address, LABELS[each.protocol]
+        if isinstance(each.error, MailboxRefusedError):
+            yield MUST_DENY.ok(subject, f"{label} refuses it, as it must")
+        elif isinstance(each.error, UsageError):
+            yield MUST_DENY.skipped(subject, each.error.message.removeprefix(f"{subject}: "))
+        elif each.error:
+            told = each.error.message.removeprefix(f"{subject}: ")
+            yield MUST_DENY.warning(
+                subject, f"not tried over {label}: {told}", each.error.remedy or "try again later"
+            )
+        else:
+            yield _open_though_denied(each, identity)
+
+
+def advise(mailboxes: Sequence[MailboxConfig]) -> Iterator[Finding]:
+    """Settings of legacy mailboxes that matter and cannot be seen over their protocol.
+
+    Source: Microsoft, Set-CASMailbox.
+    """
+    for protocol, name in powershell.CAS_NAMES.items():
+        address = next((each.address for each in mailboxes if each.legacy == protocol), None)
+        if address is None:
+            continue
+        yield READ_RECEIPTS.skipped(
+            f"{LABELS[protocol]} mailboxes",
+            "whether a download sends a read receipt cannot be seen from here; by default it does, where the "
+            "sender asked for one",
+            "switch them off; `mailover setup` prints the line for every mailbox",
+            [powershell.suppress_read_receipts(address, protocol)],
+        )
+        yield MAIL_FORMAT.skipped(
+            f"{LABELS[protocol]} mailboxes",
+            f"the form in which Exchange hands mail out cannot be seen from here: {name}MessagesRetrievalMime"
+            f"Format other than BestBodyFormat changes it, and without {name}ForceICalForCalendarRetrieval"
+            "Option a meeting request may come as a link",
+            "look at the settings, and compare a meeting request with what Outlook shows",
+            [powershell.show_protocol(address, protocol)],
+        )
+
+
+def _closed(check: Check, failed: Attempt, identity: Identity, opened: int, tried: int) -> Finding:
+    error = failed.error
+    assert error
+    finding = check.failed(failed.mailbox.address, error, _commands(failed, identity, opened))
+    if isinstance(error, MailboxRefusedError) and error.token_accepted is False and tried > 1:
+        finding = replace(finding, what=f"{finding.what}; {_compared(failed.protocol, opened)}")
+    if failed.protocol is feeding_protocol(failed.mailbox):
+        return finding
+    if isinstance(error, UsageError):
+        return check.skipped(finding.subject, finding.what)
+    return check.warning(
+        finding.subject,
+        f"{finding.what}; until that is mended the mailbox cannot be moved to Graph",
+        finding.remedy or "try again later",
+        finding.commands,
+    )
+
+
+def _compared(protocol: ProtocolName, opened: int) -> str:
+    if opened:
+        lets = "others let" if opened > 1 else "other lets"
+        return (
+            f"{opened:,} {lets} the application in, so its service principal is right: {LABELS[protocol]} is "
+            "off for this mailbox, or FullAccess is missing"
+        )
+    return "no mailbox lets the application in, so look at its service principal first"
+
+
+def _commands(failed: Attempt, identity: Identity, opened: int) -> list[str]:
+    error, address = failed.error, failed.mailbox.address
+    if not isinstance(error, MailboxRefusedError):
+        return []
+    if failed.protocol is ProtocolName.GRAPH:
+        if identity.reads_every_mailbox:
+            return [powershell.show_access_policy(identity.client_id, address)]
+        return [
+            powershell.show_authorization(identity.client_id, address),
+            powershell.add_to_scope(address),
+        ]
+    lines = []
+    if not error.token_accepted and not opened:
+        lines += [
+            powershell.find_service_principal(identity.client_id),
+            powershell.register_service_principal(identity.client_id, identity.object_id),
+        ]
+    lines.append(powershell.grant_mailbox(address, powershell.quote(identity.object_id)))
+    if not error.token_accepted:
+        lines.append(powershell.enable_protocol(address, failed.protocol))
+    return lines
+
+
+def _open_though_denied(opened: Attempt, identity: Identity) -> Finding:
+    address, protocol = opened.mailbox.address, opened.protocol
+    if protocol is not ProtocolName.GRAPH:
+        return MUST_DENY.failure(
+            address,
+            f"{LABELS[protocol]} opens it: the application has FullAccess to it",
+            "take the permission away",
+            [powershell.revoke_mailbox(address, powershell.quote(identity.object_id))],
+            exit_code=_ATTENTION,
+        )
+    if identity.reads_every_mailbox:
+        return MUST_DENY.failure(
+            address,
+            "Graph opens it: the consent to Mail.Read in Entra covers every mailbox, whatever scope RBAC for "
+            "Applications sets",
+            "scope the role with RBAC for Applications (`mailover setup`), then withdraw the consent",
+            powershell.withdraw_consent(identity.client_id, powershell.GRAPH, ["Mail.Read"]),
+            exit_code=_ATTENTION,
+        )
+    return MUST_DENY.failure(
+        address,
+        "Graph opens it: it is in the scope of the application's role in RBAC for Applications",
+        "narrow the scope, or take the mailbox out of its group; changes may need two hours to be felt",
+        [powershell.show_authorization(identity.client_id, address)],
+        exit_code=_ATTENTION,
+    )
