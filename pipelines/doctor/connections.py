@@ -13,8 +13,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
-from requests import certs
-from requests.utils import select_proxy
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.util import make_headers
 
 from pipelines.auth import ResolvedEndpoints
@@ -73,6 +72,9 @@ def endpoints_in_use(servers: ResolvedEndpoints, legacy: Collection[str]) -> lis
 def check_connection(endpoint: Endpoint, ca_file: Path | None, clock: Clock) -> Iterator[Finding]:
     """TLS to the server: name, trust, version, days left; its clock, where it tells the time."""
     proxy, trusted = _environment(endpoint, ca_file)
+    if proxy and proxy.scheme != "http":
+        yield TLS.skipped(str(endpoint), f"it is behind a proxy that speaks {proxy.scheme}")
+        return
     try:
         seen = _look(endpoint, trusted, proxy)
     except OSError as error:
@@ -114,7 +116,9 @@ def _environment(endpoint: Endpoint, ca_file: Path | None) -> tuple[SplitResult 
     with requests.Session() as session:
         given = session.merge_environment_settings(endpoint.url, {}, None, None, None)
     proxy = select_proxy(endpoint.url, given["proxies"])
-    bundle = given["verify"] if isinstance(given["verify"], str) else certs.where()
+    bundle = given["verify"] if isinstance(given["verify"], str) else DEFAULT_CA_BUNDLE_PATH
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"
     return urlsplit(proxy) if proxy else None, ca_file or Path(bundle)
 
 

@@ -144,13 +144,13 @@ def _commands(failed: Attempt, identity: Identity, opened: int) -> list[str]:
             powershell.show_authorization(identity.client_id, address),
             powershell.add_to_scope(address),
         ]
-    lines = []
+    user, lines = powershell.quote(identity.object_id), []
     if not error.token_accepted and not opened:
         lines += [
             powershell.find_service_principal(identity.client_id),
-            powershell.register_service_principal(identity.client_id, identity.object_id),
+            powershell.register_service_principal(identity.client_id, user),
         ]
-    lines.append(powershell.grant_mailbox(address, powershell.quote(identity.object_id)))
+    lines.append(powershell.grant_mailbox(address, user))
     if not error.token_accepted:
         lines.append(powershell.enable_protocol(address, failed.protocol))
     return lines

@@ -69,10 +69,8 @@ def _role_id(role: str) -> str:
 
 
 def register_service_principal(client_id: str, object_id: str) -> str:
-    """Make the application known to Exchange; the object id is that of the Enterprise application."""
-    return (
-        f"New-ServicePrincipal -AppId {quote(client_id)} -ObjectId {quote(object_id)} -DisplayName 'Mailover'"
-    )
+    """Make the application known to Exchange; ``object_id`` is an expression (see ``grant_mailbox``)."""
+    return f"New-ServicePrincipal -AppId {quote(client_id)} -ObjectId {object_id} -DisplayName 'Mailover'"
 
 
 def find_service_principal(client_id: str) -> str:
@@ -96,21 +94,34 @@ def revoke_mailbox(address: str, user: str) -> str:
     )
 
 
-def enable_protocol(address: str, protocol: ProtocolName, *, enabled: bool = True) -> str:
-    """Allow or forbid a legacy protocol for a mailbox."""
-    return f"Set-CASMailbox -Identity {quote(address)} -{CAS_NAMES[protocol]}Enabled ${str(enabled).lower()}"
+def enable_protocol(address: str, protocol: ProtocolName) -> str:
+    """Allow a legacy protocol for a mailbox."""
+    return _set_protocol(address, f"-{CAS_NAMES[protocol]}Enabled $true")
+
+
+def disable_protocol(address: str, protocol: ProtocolName) -> str:
+    """Forbid it, to every program."""
+    return _set_protocol(address, f"-{CAS_NAMES[protocol]}Enabled $false")
 
 
 def suppress_read_receipts(address: str, protocol: ProtocolName) -> str:
-    """Let no download tell a sender that the mail was read.
+    """Let no download tell a sender that the mail was read."""
+    return _set_protocol(address, _no_receipts(protocol))
 
-    The setting counts only without the protocol's defaults.
-    """
+
+def prepare_protocol(address: str, protocol: ProtocolName) -> str:
+    """Both: allow the protocol, and suppress its read receipts."""
+    return f"{enable_protocol(address, protocol)} {_no_receipts(protocol)}"
+
+
+def _set_protocol(address: str, settings: str) -> str:
+    return f"Set-CASMailbox -Identity {quote(address)} {settings}"
+
+
+def _no_receipts(protocol: ProtocolName) -> str:
+    # The second setting counts only with the first one off.
     name = CAS_NAMES[protocol]
-    return (
-        f"Set-CASMailbox -Identity {quote(address)} "
-        f"-{name}UseProtocolDefaults $false -{name}SuppressReadReceipt $true"
-    )
+    return f"-{name}UseProtocolDefaults $false -{name}SuppressReadReceipt $true"
 
 
 def show_protocol(address: str, protocol: ProtocolName) -> str:
