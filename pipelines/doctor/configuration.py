@@ -31,11 +31,12 @@ def check_configuration(config: Config, clock: Clock) -> Iterator[Finding]:
         yield _file(config, config.path)
     credential = config.tenant.credential
     if isinstance(credential, CertificateCredential):
-        yield from _certificate(credential, clock)
+        path = credential.certificate.path
+        yield from _certificate(credential, _shown(path, config), clock)
     else:
         yield _secret(credential)
     if given := config.tenant.endpoints.ca_file:
-        yield _ca_file(given)
+        yield _ca_file(given, _shown(given, config))
 
 
 def _file(config: Config, path: Path) -> Finding:
@@ -55,38 +56,44 @@ def _file(config: Config, path: Path) -> Finding:
 
 
 def _secret(credential: SecretCredential) -> Finding:
-    name = credential.secret_env
+    subject, name = "client secret", credential.secret_env
     try:
         secret = credential.read().get_secret_value()
     except ConfigurationError as error:
-        return CREDENTIAL.failed(name, error)
+        return CREDENTIAL.failed(subject, error)
     if _GUID.fullmatch(secret):
         return CREDENTIAL.warning(
-            name,
-            "it holds a GUID, which is the form of a secret's ID and not of its Value",
+            subject,
+            f"{name} holds a GUID, which is the form of a secret's ID and not of its Value",
             "put the Value into it, which the portal shows once, when the secret is made",
         )
     if len(secret) > 1 and secret[0] == secret[-1] and secret[0] in "'\"":
         return CREDENTIAL.warning(
-            name,
-            "what it holds begins and ends with a quotation mark, as if the shell had not taken them off",
-            f"set {name} without quotation marks (env files of containers and units keep them)",
+            subject,
+            f"what {name} holds begins and ends with a quotation mark, as if no shell had taken them off",
+            f"set {name} without quotation marks: env files of containers and units keep them",
         )
-    return CREDENTIAL.ok(name, "it is set")
+    return CREDENTIAL.ok(subject, f"{name} is set")
 
 
-def _certificate(credential: CertificateCredential, clock: Clock) -> Iterator[Finding]:
+def _shown(path: Path, config: Config) -> str:
+    """As the file would name it."""
+    folder = config.path.absolute().parent if config.path else None
+    return str(path.relative_to(folder) if folder and path.is_relative_to(folder) else path)
+
+
+def _certificate(credential: CertificateCredential, subject: str, clock: Clock) -> Iterator[Finding]:
     path = credential.certificate.path
     try:
         pair = credential.read()
     except ConfigurationError as error:
-        yield CREDENTIAL.failed(str(path), error)
+        yield CREDENTIAL.failed(subject, error)
         return
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield CREDENTIAL.warning(
-            str(path), "others than its owner can reach it, and it holds a private key", f"chmod 600 {path}"
+            subject, "others than its owner can reach it, and it holds a private key", f"chmod 600 {path}"
         )
-    yield _validity(str(path), pair, clock)
+    yield _validity(subject, pair, clock)
 
 
 def _validity(subject: str, pair: Certificate, clock: Clock) -> Finding:
@@ -111,14 +118,14 @@ def _validity(subject: str, pair: Certificate, clock: Clock) -> Finding:
     return CREDENTIAL.warning(subject, told, renew) if left < _RENEW_WITHIN else CREDENTIAL.ok(subject, told)
 
 
-def _ca_file(path: Path) -> Finding:
+def _ca_file(path: Path, subject: str) -> Finding:
     try:
         count = len(ssl.create_default_context(cafile=path).get_ca_certs())
     except OSError:
         return CA_FILE.failure(
-            str(path),
+            subject,
             "it holds no certificates that can be read",
             "give a file of CA certificates in PEM form",
             exit_code=_USAGE,
         )
-    return CA_FILE.ok(str(path), f"{count} certificate{'s' if count != 1 else ''} trusted, nothing else")
+    return CA_FILE.ok(subject, f"{count} certificate{'s' if count != 1 else ''} trusted, nothing else")

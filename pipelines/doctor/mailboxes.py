@@ -110,7 +110,7 @@ def _closed(check: Check, failed: Attempt, identity: Identity, opened: int, trie
     assert error
     finding = check.failed(failed.mailbox.address, error, _commands(failed, identity, opened))
     if isinstance(error, MailboxRefusedError) and error.token_accepted is False and tried > 1:
-        finding = replace(finding, what=f"{finding.what}; {_compared(failed.protocol, opened)}")
+        finding = _compared(finding, LABELS[failed.protocol], opened)
     if failed.protocol is feeding_protocol(failed.mailbox):
         return finding
     if isinstance(error, UsageError):
@@ -123,14 +123,17 @@ def _closed(check: Check, failed: Attempt, identity: Identity, opened: int, trie
     )
 
 
-def _compared(protocol: ProtocolName, opened: int) -> str:
-    if opened:
-        lets = "others let" if opened > 1 else "other lets"
-        return (
-            f"{opened:,} {lets} the application in, so its service principal is right: {LABELS[protocol]} is "
-            "off for this mailbox, or FullAccess is missing"
-        )
-    return "no mailbox lets the application in, so look at its service principal first"
+def _compared(finding: Finding, label: str, opened: int) -> Finding:
+    """A server that refuses a sign-in gives no reason; how it treats the other mailboxes tells more."""
+    if not opened:
+        what = f"{finding.what}; no mailbox lets the application in, so look at its service principal first"
+        return replace(finding, what=what)
+    lets = "others let" if opened > 1 else "other lets"
+    return replace(
+        finding,
+        what=f"{finding.what}; {opened:,} {lets} the application in, so its service principal is right",
+        remedy=f"{label} is off for this mailbox: turn it on; if that changes nothing, grant FullAccess",
+    )
 
 
 def _commands(failed: Attempt, identity: Identity, opened: int) -> list[str]:

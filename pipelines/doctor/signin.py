@@ -126,8 +126,8 @@ def _graph_role(claims: Claims) -> Finding:
     if held:
         return ROLE.ok(
             "Mail.Read",
-            f"the token holds {' and '.join(sorted(held))}: every mailbox of the tenant, whatever scope RBAC "
-            "for Applications sets",
+            f"{' and '.join(sorted(held))} in the token, by consent in Entra: it opens every mailbox of the "
+            "tenant, whatever scope RBAC for Applications sets",
         )
     if "Mail.ReadBasic.All" in claims.roles:
         return ROLE.warning(
