@@ -4,6 +4,7 @@ import re
 import ssl
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -14,10 +15,13 @@ from pipelines.clock import Clock
 from pipelines.config import Certificate, CertificateCredential, Config
 from pipelines.config.credentials import SecretCredential
 from pipelines.doctor.findings import Area, Check, Finding
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, MailoverError
+from pipelines.index.engine import Index
+from pipelines.index.mailboxes import addresses_in
 
 FILE = Check(Area.CONFIGURATION, "file")
 CREDENTIAL = Check(Area.CONFIGURATION, "credential")
+INDEX = Check(Area.CONFIGURATION, "index")
 CA_FILE = Check(Area.CONFIGURATION, "ca-file")
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _RENEW_WITHIN = 30
@@ -37,6 +41,24 @@ def check_configuration(config: Config, clock: Clock) -> Iterator[Finding]:
         yield _secret(credential)
     if given := config.tenant.endpoints.ca_file:
         yield _ca_file(given, _shown(given, config))
+
+
+def check_index(config: Config) -> tuple[Finding, frozenset[str]]:
+    """Whether the index can be opened, and the mailboxes that Graph feeds now by what it says."""
+    url = sa.make_url(config.storage.index)
+    subject = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite":
+        path = Path(url.database or "")
+        subject = _shown(path, config)
+        if not path.exists():
+            return INDEX.ok(subject, "it is not there yet; the first round makes it"), frozenset()
+    try:
+        with closing(Index(config.storage.index)) as index:
+            moved = addresses_in(index, "graph")
+    except MailoverError as error:
+        return INDEX.failed(subject, error), frozenset()
+    on_graph = sum(mailbox.address in moved for mailbox in config.mailboxes)
+    return INDEX.ok(subject, f"it can be opened; mailboxes fed by Graph: {on_graph:,}"), moved
 
 
 def _file(config: Config, path: Path) -> Finding:

@@ -22,6 +22,8 @@ from pipelines.doctor.findings import Area, Check, Finding
 
 TLS = Check(Area.CONNECTIONS, "tls")
 CLOCK = Check(Area.CONNECTIONS, "clock")
+DISCOVERY = "/v2.0/.well-known/openid-configuration"
+"""Below the authority: what the token service says of itself, to anyone."""
 _SECONDS = 20.0
 _RENEW_WITHIN = 7
 """Days before its end in which a server's certificate is worth a word."""
@@ -40,6 +42,8 @@ class Endpoint:
     scheme: str
     host: str
     port: int
+    path: str = "/"
+    """What is asked for, over HTTPS; whatever is answered carries a ``Date``."""
 
     @property
     def url(self) -> str:
@@ -60,8 +64,8 @@ class _Seen:
 
 def endpoints_in_use(servers: ResolvedEndpoints, legacy: Collection[str]) -> list[Endpoint]:
     """Token service and Graph, and the mail servers of the ``legacy`` protocols in use."""
-    https = [("authority", urlsplit(servers.authority)), ("graph", urlsplit(servers.graph))]
-    found = [Endpoint(name, "https", url.hostname or "", url.port or 443) for name, url in https]
+    https = [("authority", urlsplit(servers.authority + DISCOVERY)), ("graph", urlsplit(servers.graph))]
+    found = [Endpoint(name, "https", url.hostname or "", url.port or 443, url.path) for name, url in https]
     if "imap" in legacy:
         found.append(Endpoint("imap", "imaps", *servers.imap))
     if "pop3" in legacy:
@@ -150,7 +154,7 @@ def _look_https(endpoint: Endpoint, context: ssl.SSLContext, proxy: SplitResult 
     try:
         connection.connect()
         version, expires_at = _handshake(connection.sock)
-        connection.request("GET", "/")
+        connection.request("GET", endpoint.path)
         date = connection.getresponse().getheader("Date")
     finally:
         connection.close()

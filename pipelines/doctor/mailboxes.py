@@ -1,6 +1,6 @@
 """What the attempts on the mailboxes mean, and what opens those that stay closed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.auth import Resource
@@ -41,13 +41,11 @@ def identify(tenant: Tenant, sign_in: SignIn) -> Identity:
     )
 
 
-def feeding_protocol(mailbox: MailboxConfig) -> ProtocolName:
-    """The protocol that the mailbox must be readable over now."""
-    return ProtocolName(mailbox.legacy) if mailbox.legacy else ProtocolName.GRAPH
+def judge(attempts: Sequence[Attempt], identity: Identity, on_graph: Collection[str]) -> Iterator[Finding]:
+    """A finding for each attempt, and the coverage of each that went well.
 
-
-def judge(attempts: Sequence[Attempt], identity: Identity) -> Iterator[Finding]:
-    """A finding for each attempt, and the coverage of each that went well."""
+    ``on_graph``: addresses that were moved to Graph, whatever their configuration began with.
+    """
     for protocol, check in OPEN.items():
         tried = [each for each in attempts if each.protocol is protocol]
         opened = sum(each.error is None for each in tried)
@@ -55,11 +53,11 @@ def judge(attempts: Sequence[Attempt], identity: Identity) -> Iterator[Finding]:
             if each.error is None:
                 yield check.ok(each.mailbox.address, "signed in, Inbox opened")
             else:
-                yield _closed(check, each, identity, opened, len(tried))
+                finding = _closed(check, each, identity, opened, len(tried))
+                yield finding if _feeds(each, on_graph) else _not_needed_now(check, each, finding)
     for each in attempts:
         if each.coverage:
-            fed = each.protocol is feeding_protocol(each.mailbox)
-            yield from describe(each.coverage, each.unmatched if fed else ())
+            yield from describe(each.coverage, each.unmatched if _feeds(each, on_graph) else ())
 
 
 def judge_denied(attempts: Sequence[Attempt], identity: Identity) -> Iterator[Finding]:
@@ -111,16 +109,26 @@ def _closed(check: Check, failed: Attempt, identity: Identity, opened: int, trie
     finding = check.failed(failed.mailbox.address, error, _commands(failed, identity, opened))
     if isinstance(error, MailboxRefusedError) and error.token_accepted is False and tried > 1:
         finding = _compared(finding, LABELS[failed.protocol], opened)
-    if failed.protocol is feeding_protocol(failed.mailbox):
-        return finding
-    if isinstance(error, UsageError):
+    return finding
+
+
+def _feeds(tried: Attempt, on_graph: Collection[str]) -> bool:
+    """Whether the mailbox must be readable over this protocol now."""
+    moved = tried.mailbox.legacy is None or tried.mailbox.address in on_graph
+    return tried.protocol == (ProtocolName.GRAPH if moved else tried.mailbox.legacy)
+
+
+def _not_needed_now(check: Check, failed: Attempt, finding: Finding) -> Finding:
+    """The other protocol's failure: it stops a switch, not the reading."""
+    if isinstance(failed.error, UsageError):
         return check.skipped(finding.subject, finding.what)
-    return check.warning(
-        finding.subject,
-        f"{finding.what}; until that is mended the mailbox cannot be moved to Graph",
-        finding.remedy or "try again later",
-        finding.commands,
-    )
+    remedy = finding.remedy or "try again later"
+    if failed.protocol is ProtocolName.GRAPH:
+        what = "until that is mended the mailbox cannot be moved to Graph"
+    else:
+        what = f"until that is mended there is no way back to {LABELS[failed.protocol]}"
+        remedy += "; if none is wanted, take legacy out of the mailbox in mailover.yaml"
+    return check.warning(finding.subject, f"{finding.what}; {what}", remedy, finding.commands)
 
 
 def _compared(finding: Finding, label: str, opened: int) -> Finding:

@@ -9,6 +9,7 @@ from pipelines.auth import Claims, Resource, TokenProvider, check_claims, descri
 from pipelines.auth.http import TokenHttpClient
 from pipelines.clock import Clock
 from pipelines.config import Tenant
+from pipelines.doctor.connections import DISCOVERY
 from pipelines.doctor.findings import Area, Check, Finding, State
 from pipelines.doctor.powershell import ROLES, consent
 from pipelines.errors import MailoverError, SignInError
@@ -47,7 +48,7 @@ def resource_of(protocol: ProtocolName) -> Resource:
 
 def check_authority(tenant: Tenant, tokens: TokenProvider, clock: Clock) -> Finding:
     """Whether the token service knows the tenant, and by which id."""
-    url = f"{tokens.endpoints.authority}/v2.0/.well-known/openid-configuration"
+    url = f"{tokens.endpoints.authority}{DISCOVERY}"
     try:
         with closing(TokenHttpClient(tokens.endpoints.ca_file, clock)) as client:
             issuer = str(client.get(url).json().get("issuer", ""))

@@ -9,7 +9,7 @@ from pipelines.auth import TokenProvider, resolve
 from pipelines.clock import Clock
 from pipelines.config import Config, MailboxConfig
 from pipelines.doctor.attempts import Attempt, attempt
-from pipelines.doctor.configuration import CREDENTIAL, check_configuration
+from pipelines.doctor.configuration import CREDENTIAL, check_configuration, check_index
 from pipelines.doctor.connections import check_connection, endpoints_in_use
 from pipelines.doctor.coverage import LABELS, describe_unreachable
 from pipelines.doctor.findings import Area, Finding, Report, State
@@ -40,6 +40,7 @@ def examine(
     protocols = [ProtocolName(each) for each in sorted({box.legacy for box in mailboxes if box.legacy})]
     protocols.append(ProtocolName.GRAPH)
     findings = list(check_configuration(config, clock))
+    index, on_graph = check_index(config)
     with closing(TokenProvider(config.tenant, clock)) as tokens:
         connected, down = _connect(config, protocols, clock, progress)
         signed_in = _sign_in(config, tokens, protocols, [*findings, *connected], down, clock, progress)
@@ -50,10 +51,11 @@ def examine(
     tried, denied = attempts[: len(wanted)], attempts[len(wanted) :]
     identity = identify(config.tenant, signed_in)
     findings += [
+        index,
         *connected,
         *signed_in.findings,
         *_not_tried(signed_in),
-        *judge(tried, identity),
+        *judge(tried, identity, on_graph),
         *judge_denied(denied, identity),
         *advise(mailboxes),
         *(describe_unreachable(each) for each in protocols),
