@@ -12,11 +12,19 @@ import yaml
 
 from pipelines.config import Config, load_config
 from tests.auth.entra import CLIENT, SECRET, TENANT, Entra, make_ca, serving
-from tests.doctor.documented import WaitlessClock
+from tests.doctor.documented import WaitlessClock, tenant
+from tests.sandbox_fixture import RunningSandbox
 
 KIM, LEE = "kim.akers@contoso.com", "lee.gu@contoso.com"
 Configure = Callable[..., Config]
 Listen = Callable[[Path | None], int]
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Iterator[RunningSandbox]:
+    """One tenant for the whole room; borrow it."""
+    with tenant() as sandbox:
+        yield sandbox
 
 
 @pytest.fixture
@@ -36,9 +44,7 @@ def entra(certificates: tuple[Path, Path]) -> Iterator[Entra]:
 
 
 @pytest.fixture
-def configure(
-    tmp_path: Path, certificates: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> Configure:
+def configure(tmp_path: Path, certificates: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Configure:
     """Write and load a configuration; ``tenant`` and ``mailboxes`` replace what it usually says."""
     monkeypatch.setenv("MAILOVER_CLIENT_SECRET", SECRET)
 

@@ -184,31 +184,38 @@ def _endpoint(world: World, name: str) -> str:
 
 @contextlib.contextmanager
 def tenant() -> Iterator[RunningSandbox]:
-    """The tenant of all the cases, in whose folder the commands are run."""
+    """The tenant of all the cases."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running_sandbox(Path(folder), "--messages", "12") as sandbox,
-        contextlib.chdir(folder),
     ):
         yield sandbox
 
 
-def shown(sandbox: RunningSandbox, case: Case) -> str:
-    """What the command prints of what is wrong, and its exit code; the tenant is left as it was."""
+@contextlib.contextmanager
+def borrowed(sandbox: RunningSandbox) -> Iterator[None]:
+    """Work in the tenant's folder and environment; whatever is done to it is undone at the end."""
     written = sandbox.config_path.read_text()
     environment = {_SECRET: sandbox.secret, "MAILOVER_CONFIG": sandbox.config_path.name}
-    with mock.patch.dict(os.environ, environment), mock.patch.object(sys, "argv"):
-        world = World(sandbox, WaitlessClock())
+    try:
+        with contextlib.chdir(sandbox.directory), mock.patch.dict(os.environ, environment):
+            yield
+    finally:
+        sandbox.config_path.write_text(written)
+        sandbox.config_path.chmod(0o600)
+        sandbox.control.do("clear_faults")
+        sandbox.control.do("tokens", roles={OUTLOOK: ["IMAP.AccessAsApp", "POP.AccessAsApp"]})
+        sandbox.control.do("grant", address=REFUSED, granted=False)
+        for mailbox in sandbox.config.mailboxes:
+            sandbox.control.do("grant", address=mailbox.address, granted=True)
+
+
+def shown(sandbox: RunningSandbox, case: Case) -> str:
+    """What the command prints of what is wrong, and its exit code."""
+    world = World(sandbox, WaitlessClock())
+    with borrowed(sandbox):
         case(world)
-        try:
-            code, printed = _run(world)
-        finally:
-            sandbox.config_path.write_text(written)
-            sandbox.config_path.chmod(0o600)
-            sandbox.control.do("clear_faults")
-            sandbox.control.do("tokens", roles={OUTLOOK: ["IMAP.AccessAsApp", "POP.AccessAsApp"]})
-            sandbox.control.do("grant", address=KIM, granted=True)
-            sandbox.control.do("grant", address=REFUSED, granted=False)
+        code, printed = _run(world)
     text = printed if world.whole else _wrong(printed)
     text = re.sub(r"(localhost:|port )\d{5}", r"\1PORT", text)
     text = text.replace(str(sandbox.directory), "/srv/mailover")
@@ -216,9 +223,9 @@ def shown(sandbox: RunningSandbox, case: Case) -> str:
 
 
 def _run(world: World) -> tuple[int, str]:
-    sys.argv = ["mailover", *world.arguments]
     printed = io.StringIO()
     with (
+        mock.patch.object(sys, "argv", ["mailover", *world.arguments]),
         mock.patch("pipelines.cli.doctor.SystemClock", return_value=world.clock),
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),

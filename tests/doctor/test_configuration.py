@@ -107,7 +107,8 @@ def test_the_index_tells_which_mailboxes_graph_feeds(configure: Configure, tmp_p
     add_mailboxes(index, [(KIM, "graph"), (LEE, "shadow")])
     index.close()
     told, moved = check_index(config)
-    assert (told.what, moved) == ("it can be opened; mailboxes fed by Graph: 1", {KIM})
+    assert told.what == "it can be opened; mailboxes fed by Graph: 1"
+    assert moved == {KIM}
 
 
 def test_an_index_that_cannot_be_opened_is_a_failure(configure: Configure, tmp_path: Path) -> None:
