@@ -29,7 +29,7 @@ def cover(mailbox: MailboxConfig, protocol: ProtocolName, folders: Sequence[Fold
             for folder in folders
             if folder.native not in chosen
         ),
-        tuple(unreachable(protocol, hidden=mailbox.folders.hidden)),
+        tuple(unreachable(protocol)),
     )
 
 
@@ -42,17 +42,15 @@ def unmatched_rules(rules: FolderRules, folders: Sequence[Folder]) -> tuple[str,
     )
 
 
-def unreachable(protocol: ProtocolName, *, hidden: bool) -> Iterator[tuple[str, str]]:
+def unreachable(protocol: ProtocolName) -> Iterator[tuple[str, str]]:
     """What ``protocol`` does not show at all, each with the reason.
 
-    ``hidden``: hidden folders are asked for. Sources: Microsoft, Set-ImapSettings
+    Hidden folders are among the folders that Graph lists. Sources: Microsoft, Set-ImapSettings
     (ShowHiddenFoldersEnabled); Graph, "List mailFolders" (the primary mailbox only).
     """
     if protocol is ProtocolName.GRAPH:
         yield "in-place archive", f"Graph's mailFolders are those of the primary mailbox; {_EXPORT}"
         yield "Recoverable Items", "outside the folder tree that Graph lists"
-        if not hidden:
-            yield "hidden folders", "left out unless folders.hidden is true for the mailbox"
         return
     if protocol is ProtocolName.POP3:
         yield "every folder but the Inbox", "POP3 knows no folders; Graph does"
@@ -88,7 +86,7 @@ def describe(coverage: Coverage, unmatched: Sequence[str]) -> Iterator[Finding]:
 
 def describe_unreachable(protocol: ProtocolName) -> Finding:
     """What no mailbox shows over ``protocol``."""
-    what = "; ".join(f"{what} ({why})" for what, why in unreachable(protocol, hidden=False))
+    what = "; ".join(f"{what} ({why})" for what, why in unreachable(protocol))
     return UNREACHABLE.skipped(f"over {LABELS[protocol]}", f"not read: {what}")
 
 

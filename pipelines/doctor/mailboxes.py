@@ -27,18 +27,16 @@ class Identity:
 
     client_id: str
     object_id: str
-    reads_every_mailbox: bool
-    """Graph's token says so: ``Mail.Read`` is consented to in Entra, beside or without RBAC."""
+    consented: tuple[str, ...] = ()
+    """Roles in Graph's token that open the mail of every mailbox, beside or without RBAC."""
 
 
 def identify(tenant: Tenant, sign_in: SignIn) -> Identity:
     """The ids for the commands."""
     graph = sign_in.claims.get(Resource.GRAPH)
-    return Identity(
-        tenant.client_id,
-        sign_in.object_id or _UNKNOWN_ID,
-        graph is not None and any(role.startswith("Mail.Read") for role in graph.roles),
-    )
+    roles = graph.roles if graph else ()
+    consented = tuple(role for role in roles if role.startswith("Mail.Read"))
+    return Identity(tenant.client_id, sign_in.object_id or _UNKNOWN_ID, consented)
 
 
 def judge(attempts: Sequence[Attempt], identity: Identity, on_graph: Collection[str]) -> Iterator[Finding]:
@@ -149,7 +147,7 @@ def _commands(failed: Attempt, identity: Identity, opened: int) -> list[str]:
     if not isinstance(error, MailboxRefusedError):
         return []
     if failed.protocol is ProtocolName.GRAPH:
-        if identity.reads_every_mailbox:
+        if identity.consented:
             return [powershell.show_access_policy(identity.client_id, address)]
         return [
             powershell.show_authorization(identity.client_id, address),
@@ -177,13 +175,14 @@ def _open_though_denied(opened: Attempt, identity: Identity) -> Finding:
             [powershell.revoke_mailbox(address, powershell.quote(identity.object_id))],
             exit_code=_ATTENTION,
         )
-    if identity.reads_every_mailbox:
+    if identity.consented:
+        roles = " and ".join(identity.consented)
         return MUST_DENY.failure(
             address,
-            "Graph opens it: the consent to Mail.Read in Entra covers every mailbox, whatever scope RBAC for "
+            f"Graph opens it: the consent to {roles} in Entra covers every mailbox, whatever scope RBAC for "
             "Applications sets",
             "scope the role with RBAC for Applications (`mailover setup`), then withdraw the consent",
-            powershell.withdraw_consent(identity.client_id, powershell.GRAPH, ["Mail.Read"]),
+            powershell.withdraw_consent(identity.client_id, powershell.GRAPH, identity.consented),
             exit_code=_ATTENTION,
         )
     return MUST_DENY.failure(

@@ -9,10 +9,10 @@ from pipelines.auth import TokenProvider, resolve
 from pipelines.clock import Clock
 from pipelines.config import Config, MailboxConfig
 from pipelines.doctor.attempts import Attempt, attempt
-from pipelines.doctor.configuration import CREDENTIAL, check_configuration, check_index
-from pipelines.doctor.connections import check_connection, endpoints_in_use
+from pipelines.doctor.configuration import CA_FILE, CREDENTIAL, check_configuration, check_index
+from pipelines.doctor.connections import TLS, check_connection, endpoints_in_use
 from pipelines.doctor.coverage import LABELS, describe_unreachable
-from pipelines.doctor.findings import Area, Finding, Report, State
+from pipelines.doctor.findings import Area, Check, Finding, Report, State
 from pipelines.doctor.mailboxes import OPEN, advise, identify, judge, judge_denied
 from pipelines.doctor.signin import SignIn, check_authority, not_signed_in, sign_in
 from pipelines.sources.base import ProtocolName
@@ -42,7 +42,7 @@ def examine(
     findings = list(check_configuration(config, clock))
     index, on_graph = check_index(config)
     with closing(TokenProvider(config.tenant, clock)) as tokens:
-        connected, down = _connect(config, protocols, clock, progress)
+        connected, down = _connect(config, protocols, findings, clock, progress)
         signed_in = _sign_in(config, tokens, protocols, [*findings, *connected], down, clock, progress)
         open_doors = [each for each in protocols if each not in signed_in.blocked]
         wanted = [(box, each) for box in mailboxes for each in open_doors if each in (box.legacy, "graph")]
@@ -65,11 +65,18 @@ def examine(
 
 
 def _connect(
-    config: Config, protocols: Collection[ProtocolName], clock: Clock, progress: Progress
+    config: Config,
+    protocols: Collection[ProtocolName],
+    before: Iterable[Finding],
+    clock: Clock,
+    progress: Progress,
 ) -> tuple[list[Finding], dict[str, str]]:
     """Look at every server at once; which of them are down, and why."""
     servers = resolve(config.tenant)
     endpoints = endpoints_in_use(servers, protocols)
+    if _failed(CA_FILE, before):
+        why = "tenant.endpoints.ca_file cannot be read"
+        return [TLS.skipped("every server", why)], {endpoint.name: why for endpoint in endpoints}
     looks = _side_by_side(
         lambda endpoint: list(check_connection(endpoint, servers.ca_file, clock)), endpoints, len(endpoints)
     )
@@ -100,13 +107,17 @@ def _sign_in(
     authority = check_authority(config.tenant, tokens, clock)
     if authority.state is State.FAILURE:
         outcome = not_signed_in(protocols, "the tenant is not there")
-    elif any(each.check == CREDENTIAL.name and each.state is State.FAILURE for each in before):
+    elif _failed(CREDENTIAL, before):
         outcome = not_signed_in(protocols, "the credential cannot serve")
     else:
         outcome = sign_in(config.tenant, tokens, protocols, clock)
     outcome.findings.insert(0, authority)
     outcome.blocked |= {ProtocolName(name): why for name, why in down.items()}
     return outcome
+
+
+def _failed(check: Check, findings: Iterable[Finding]) -> bool:
+    return any(each.check == check.name and each.state is State.FAILURE for each in findings)
 
 
 def _try(

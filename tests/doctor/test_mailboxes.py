@@ -12,8 +12,8 @@ from pipelines.sources.base import Folder, ProtocolName, Role
 from tests.doctor.conftest import KIM, LEE
 
 IMAP, POP3, GRAPH = ProtocolName.IMAP, ProtocolName.POP3, ProtocolName.GRAPH
-SCOPED = Identity("client-id", "object-id", reads_every_mailbox=False)
-CONSENTED = Identity("client-id", "object-id", reads_every_mailbox=True)
+SCOPED = Identity("client-id", "object-id")
+CONSENTED = Identity("client-id", "object-id", ("Mail.ReadWrite",))
 FOLDERS = [
     Folder("Inbox", Role.INBOX, "INBOX"),
     Folder("Projects", Role.OTHER, "Projects"),
@@ -124,7 +124,8 @@ def test_a_mailbox_that_must_be_denied(attempt: Attempt, state: State, exit_code
 
 def test_a_consent_that_undoes_the_scope_is_named_with_what_withdraws_it() -> None:
     (found,) = judge_denied([tried(GRAPH)], CONSENTED)
-    assert "consent to Mail.Read in Entra covers every mailbox" in found.what
+    assert "consent to Mail.ReadWrite in Entra covers every mailbox" in found.what
+    assert "'Mail.ReadWrite'" in found.commands[-1]
     assert "Remove-MgServicePrincipalAppRoleAssignment" in found.commands[-1]
     (found,) = judge_denied([tried(GRAPH)], SCOPED)
     assert "in the scope" in found.what
@@ -158,11 +159,11 @@ def test_coverage_names_what_is_read_and_why_the_rest_is_not() -> None:
     )
 
 
-@pytest.mark.parametrize(("hidden", "shown"), [(False, True), (True, False)])
-def test_hidden_folders_are_out_of_reach_unless_graph_is_asked_for_them(hidden: bool, shown: bool) -> None:
-    mailbox = MailboxConfig(address=KIM, folders=FolderRules(hidden=hidden))
-    named = {what for what, _why in cover(mailbox, GRAPH, FOLDERS).unreachable}
-    assert ("hidden folders" in named) == shown
+@pytest.mark.parametrize(("protocol", "out_of_reach"), [(IMAP, True), (POP3, True), (GRAPH, False)])
+def test_hidden_folders_are_out_of_reach_of_the_legacy_protocols(
+    protocol: ProtocolName, out_of_reach: bool
+) -> None:
+    assert ("hidden folders" in describe_unreachable(protocol).what) == out_of_reach
 
 
 def test_pop3_says_that_it_shows_the_inbox_only() -> None:

@@ -96,6 +96,17 @@ def test_a_missing_role_stops_every_mailbox_before_it_is_tried(tenant: RunningSa
     assert report.exit_code == 3
 
 
+def test_a_ca_file_that_cannot_be_read_stops_the_visit_before_any_server(tenant: RunningSandbox) -> None:
+    (tenant.directory / "broken.pem").write_text(
+        "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n"
+    )
+    text = tenant.config_path.read_text()
+    tenant.config_path.write_text(text.replace("ca.pem", "broken.pem"))
+    report = visit(tenant)
+    assert report.exit_code == 2
+    assert [each.check for each in report.findings if each.state is State.FAILURE] == ["ca-file"]
+
+
 def test_the_commands_hold_the_id_of_the_enterprise_application(tenant: RunningSandbox) -> None:
     tenant.control.do("grant", address=KIM, granted=False)
     (refused,) = [each for each in visit(tenant, KIM).findings if each.check == "imap"]
