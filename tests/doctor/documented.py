@@ -23,7 +23,7 @@ from tests.doctor.certificates import Authority
 from tests.sandbox_fixture import ROOT, RunningSandbox, running_sandbox
 
 PAGE = ROOT / "docs" / "doctor.md"
-KIM, REFUSED = "kim.akers@contoso.com", "isaiah.langer@contoso.com"
+KIM, ADELE, REFUSED = "kim.akers@contoso.com", "adele.vance@contoso.com", "isaiah.langer@contoso.com"
 BLOCK = re.compile(r"(<!-- shown: ([\w-]+) -->\n```text\n)(.*?)(```)", re.DOTALL)
 _SECRET = "MAILOVER_CLIENT_SECRET"
 
@@ -117,6 +117,11 @@ def protocol_off(world: World) -> None:
     world.arguments = ("doctor",)
 
 
+def pop3_refused(world: World) -> None:
+    world.sandbox.control.do("grant", address=ADELE, granted=False)
+    world.arguments = ("doctor", ADELE)
+
+
 def throttled(world: World) -> None:
     world.misbehave("throttle", "imap", "LIST", seconds=280)
 
@@ -171,7 +176,7 @@ CASES: dict[str, Case] = {
         healthy, secret_not_set, secret_wrong, secret_id, secret_expired, certificate_file_missing,
         app_certificate_expired, others_can_write, application_unknown, tenant_unknown, clock_wrong,
         certificate_untrusted, port_closed, port_of_another_protocol, role_missing, mailbox_not_granted,
-        sign_in_refused, protocol_off, throttled, folder_rule_misspelled, open_though_denied,
+        sign_in_refused, protocol_off, pop3_refused, throttled, folder_rule_misspelled, open_though_denied,
     )
 }  # fmt: skip
 
@@ -187,7 +192,7 @@ def tenant() -> Iterator[RunningSandbox]:
     """The tenant of all the cases."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_sandbox(Path(folder), "--messages", "12") as sandbox,
+        running_sandbox(Path(folder), "--mailboxes", "4", "--messages", "12") as sandbox,
     ):
         yield sandbox
 
