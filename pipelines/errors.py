@@ -61,7 +61,14 @@ class SignInError(AccessError):
 
 
 class MailboxRefusedError(AccessError):
-    """Signed in, but this mailbox is not open to the application."""
+    """This mailbox is not open to the application."""
+
+    def __init__(
+        self, message: str, *, remedy: str | None = None, token_accepted: bool | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.token_accepted = token_accepted
+        """Whether the server took the token and then refused the mailbox; None where it does not tell."""
 
 
 class TransientError(MailoverError):

@@ -1,10 +1,12 @@
 """A sandbox tenant as a process of its own, for any test that wants one."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +46,9 @@ class RunningSandbox:
 Starter = Callable[..., RunningSandbox]
 
 
-def _start(directory: Path, *options: str) -> RunningSandbox:
+@contextmanager
+def running_sandbox(directory: Path, *options: str) -> Iterator[RunningSandbox]:
+    """A tenant with its files in ``directory``, for the length of the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines.sandbox", "--directory", str(directory), "--with-parent", *options],
         cwd=ROOT,
@@ -55,13 +59,15 @@ def _start(directory: Path, *options: str) -> RunningSandbox:
     line = process.stdout.readline()
     assert line, f"the sandbox ended with {process.wait()}"
     ready = json.loads(line)
-    return RunningSandbox(
-        directory,
-        Path(ready["config"]),
-        SandboxControl(directory, ready["url"]),
-        (directory / "client-secret").read_text(),
-        process,
-    )
+    control = SandboxControl(directory, ready["url"])
+    try:
+        secret = (directory / "client-secret").read_text()
+        yield RunningSandbox(directory, Path(ready["config"]), control, secret, process)
+    finally:
+        control.close()
+        process.terminate()
+        process.wait(timeout=20)
+        process.stdout.close()
 
 
 @pytest.fixture
@@ -70,20 +76,16 @@ def start_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
 
     Its client secret is in the environment, as its configuration expects.
     """
-    started: list[RunningSandbox] = []
+    with ExitStack() as stack:
+        count = itertools.count()
 
-    def starter(*options: str) -> RunningSandbox:
-        started.append(_start(tmp_path / f"sandbox{len(started)}", *options))
-        monkeypatch.setenv("MAILOVER_CLIENT_SECRET", started[-1].secret)
-        return started[-1]
+        def starter(*options: str) -> RunningSandbox:
+            directory = tmp_path / f"sandbox{next(count)}"
+            started = stack.enter_context(running_sandbox(directory, *options))
+            monkeypatch.setenv("MAILOVER_CLIENT_SECRET", started.secret)
+            return started
 
-    yield starter
-    for sandbox in started:
-        sandbox.control.close()
-        sandbox.process.terminate()
-        sandbox.process.wait(timeout=20)
-        assert sandbox.process.stdout
-        sandbox.process.stdout.close()
+        yield starter
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ class Claims:
     roles: tuple[str, ...]
     tenant: str | None
     application: str | None
+    object_id: str | None
+    """Of the application's service principal: the Object ID under Enterprise applications."""
     issued_at: datetime | None
     expires_at: datetime | None
 
@@ -49,6 +51,7 @@ def describe_claims(token: str) -> Claims | None:
         roles=tuple(map(str, roles)) if isinstance(roles, list) else (),
         tenant=_text(claims.get("tid")),
         application=_text(claims.get("appid") or claims.get("azp")),
+        object_id=_text(claims.get("oid")),
         issued_at=_instant(claims.get("iat")),
         expires_at=_instant(claims.get("exp")),
     )

@@ -9,6 +9,7 @@ import click
 from pipelines.cli.backfill import backfill
 from pipelines.cli.cutover import cutover, history
 from pipelines.cli.demo import demo
+from pipelines.cli.doctor import doctor
 from pipelines.cli.import_ import import_
 from pipelines.cli.ingest import ingest
 from pipelines.cli.init import init
@@ -17,6 +18,7 @@ from pipelines.cli.quarantine import quarantine
 from pipelines.cli.report import report
 from pipelines.cli.sandbox import sandbox
 from pipelines.cli.search import search, show
+from pipelines.cli.setup import setup
 from pipelines.cli.status import status
 from pipelines.cli.verify import verify
 from pipelines.cli.waves import waves
@@ -44,8 +46,8 @@ def cli(context: click.Context, config: Path | None) -> None:
 
 
 COMMANDS = (
-    demo, sandbox, init, ingest, backfill, import_, status, parity, cutover, history, waves, quarantine,
-    report, search, show, verify,
+    demo, sandbox, init, setup, doctor, ingest, backfill, import_, status, parity, cutover, history, waves,
+    quarantine, report, search, show, verify,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

@@ -15,4 +15,4 @@ def init(config: Path | None) -> None:
     path = config or DEFAULT_PATH
     write_starter_config(path)
     click.echo(f"{path} is written. Fill in tenant and mailboxes, put the client secret into")
-    click.echo("MAILOVER_CLIENT_SECRET, and run: mailover ingest")
+    click.echo("MAILOVER_CLIENT_SECRET, and run: mailover doctor")

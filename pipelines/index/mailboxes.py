@@ -36,6 +36,13 @@ def phase_of(index: Index, address: str) -> str:
         return str(found.scalar_one())
 
 
+def addresses_in(index: Index, phase: str) -> frozenset[str]:
+    """The mailboxes that are in ``phase``."""
+    with index.read() as connection:
+        found = connection.scalars(sa.select(mailboxes.c.address).where(mailboxes.c.phase == phase))
+        return frozenset(found)
+
+
 def record_folders(
     index: Index,
     lease: Lease,

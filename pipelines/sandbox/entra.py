@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipelines.sandbox.faults import Door, FaultKind, Faults
-from pipelines.sandbox.identity import CLIENT_ID, TENANT_DOMAIN, TENANT_ID, Identity
+from pipelines.sandbox.identity import CLIENT_ID, SERVICE_PRINCIPAL_ID, TENANT_DOMAIN, TENANT_ID, Identity
 
 OUTLOOK, GRAPH = "https://outlook.office365.com", "https://graph.microsoft.com"
 _KEY_ID = "sandbox"
@@ -223,8 +223,8 @@ class Entra:
             "exp": now + int(self.lifetime),
             "appid": CLIENT_ID,
             "idtyp": "app",
-            "oid": CLIENT_ID,
-            "sub": CLIENT_ID,
+            "oid": SERVICE_PRINCIPAL_ID,
+            "sub": SERVICE_PRINCIPAL_ID,
             "tid": TENANT_ID,
             "uti": uuid4().hex,
             "ver": "1.0",

@@ -16,6 +16,8 @@ TENANT_ID = "c0ffee00-0000-4000-8000-000000000001"
 TENANT_DOMAIN = "contoso.com"
 """What the tenant may be called instead of its id."""
 CLIENT_ID = "c0ffee00-0000-4000-8000-000000000002"
+SERVICE_PRINCIPAL_ID = "c0ffee00-0000-4000-8000-000000000003"
+"""The object id of the Enterprise application."""
 SECRET_VARIABLE = "MAILOVER_CLIENT_SECRET"  # noqa: S105 - the name of the variable
 _PEM = serialization.Encoding.PEM
 _CA = x509.BasicConstraints(ca=True, path_length=None)

@@ -114,6 +114,7 @@ def not_connected(mailbox: str, protocol: MailProtocol) -> MailboxRefusedError:
         remedy="give its service principal FullAccess with Add-MailboxPermission, and check that the mailbox "
         "exists and is licensed; `mailover setup` prints the commands. After many sign-ins in a short time "
         "Exchange answers so for some minutes as well",
+        token_accepted=True,
     )
 
 
@@ -125,6 +126,7 @@ def sign_in_refused(mailbox: str, text: str, protocol: MailProtocol) -> MailboxR
         f"and has FullAccess to the mailbox, that {protocol.name} is enabled for it "
         f"(Set-CASMailbox {protocol.switch} $true), and that the application holds {protocol.role}; "
         "`mailover setup` prints the commands",
+        token_accepted=False,
     )
 
 

@@ -111,12 +111,13 @@ def test_bad_input_gets_a_clear_error_or_none_for_claims_of_odd_types(claims: di
 
 def test_the_claims_are_described_without_the_token() -> None:
     now = int(time.time())
-    token = _token(iat=now, exp=now + 60)
+    token = _token(iat=now, exp=now + 60, oid="99999999-8888-7777-6666-555555555555")
     assert describe_claims(token) == Claims(
         audience=_OUTLOOK,
         roles=(_IMAP,),
         tenant=TENANT,
         application=CLIENT,
+        object_id="99999999-8888-7777-6666-555555555555",
         issued_at=datetime.fromtimestamp(now, UTC),
         expires_at=datetime.fromtimestamp(now + 60, UTC),
     )
