@@ -36,7 +36,7 @@ dev: install
 
 test: install
 	@sh tests/packages.sh servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
