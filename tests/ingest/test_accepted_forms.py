@@ -1,6 +1,7 @@
 """Accepting what a server offers instead of a message: a row that says so, until the message comes."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -417,45 +418,57 @@ class Died(BaseException):
     """As if the process ended here."""
 
 
-def dying(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, after: bool) -> None:
-    real = getattr(owner, name)
+@dataclass(frozen=True)
+class Death:
+    """The call that the process does not outlive: it ends before it, or after."""
 
-    def fatal(*args: Any, **kwargs: Any) -> Any:
-        if after:
-            real(*args, **kwargs)
-        raise Died
+    owner: Any
+    name: str
+    after: bool
 
-    monkeypatch.setattr(owner, name, fatal)
+    def end(self, work: Callable[[], object]) -> None:
+        """Do some work until then."""
+        real = getattr(self.owner, self.name)
+
+        def fatal(*args: Any, **kwargs: Any) -> None:
+            if self.after:
+                real(*args, **kwargs)
+            raise Died
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.owner, self.name, fatal)
+            with pytest.raises(Died):
+                work()
+
+
+BEFORE_SWEEPING = Death(batch_module, "sweep_retired", after=False)
+BEFORE_THE_COMMIT = Death(batch_module, "commit", after=False)
+AFTER_THE_COMMIT = Death(batch_module, "commit", after=True)
+AFTER_A_FILE = Death(Lake, "publish", after=True)
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "after"),
+    "death",
     [
-        (Lake, "publish", True),
-        (batch_module, "commit", False),
-        (commit_module, "give_way", True),
-        (commit_module, "_record_round", True),
-        (batch_module, "commit", True),
-        (batch_module, "sweep_retired", False),
-        (batch_module, "sweep_retired", True),
+        AFTER_A_FILE,
+        BEFORE_THE_COMMIT,
+        Death(commit_module, "give_way", after=True),
+        Death(commit_module, "keep_accepted", after=True),
+        AFTER_THE_COMMIT,
+        BEFORE_SWEEPING,
+        Death(batch_module, "sweep_retired", after=True),
     ],
 )
 def test_nothing_twice_a_death_while_a_form_gives_way(
     workspace: ModelWorkspace,
     server: ModelMailbox,
     open_model: Callable[..., ModelWorkspace],
-    monkeypatch: pytest.MonkeyPatch,
-    owner: Any,
-    name: str,
-    after: bool,
+    death: Death,
 ) -> None:
     accept_all(workspace)
     server.poison.clear()
     workspace.clock.sleep(DAY)
-    with monkeypatch.context() as patch:
-        dying(patch, owner, name, after=after)
-        with pytest.raises(Died):
-            ingest(workspace)
+    death.end(lambda: ingest(workspace))
     workspace.close()
     again = open_model(workspace.virtual_clock)
     assert ingest(again).outcome is Outcome.DONE
@@ -469,42 +482,32 @@ def test_nothing_twice_a_rebuild_finds_the_file_that_a_form_has_left(
     workspace: ModelWorkspace,
     server: ModelMailbox,
     open_model: Callable[..., ModelWorkspace],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     accept_all(workspace)
     server.poison.clear()
     workspace.clock.sleep(DAY)
-    with monkeypatch.context() as patch:
-        dying(patch, batch_module, "sweep_retired", after=False)
-        with pytest.raises(Died):
-            ingest(workspace)
+    BEFORE_SWEEPING.end(lambda: ingest(workspace))
     rebuild(workspace, open_model)
     assert texts(workspace) == dict.fromkeys(("Text 1.", "Text 2.", "Text 3."), "mime")
     assert_sound(workspace)
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "after"),
+    "death",
     [
-        (Lake, "publish", True),
-        (batch_module, "commit", False),
-        (commit_module, "keep_accepted", True),
-        (batch_module, "commit", True),
+        AFTER_A_FILE,
+        BEFORE_THE_COMMIT,
+        Death(commit_module, "keep_accepted", after=True),
+        AFTER_THE_COMMIT,
     ],
 )
 def test_nothing_twice_a_death_while_a_form_is_accepted(
     workspace: ModelWorkspace,
     server: ModelMailbox,
     open_model: Callable[..., ModelWorkspace],
-    monkeypatch: pytest.MonkeyPatch,
-    owner: Any,
-    name: str,
-    after: bool,
+    death: Death,
 ) -> None:
-    with monkeypatch.context() as patch:
-        dying(patch, owner, name, after=after)
-        with pytest.raises(Died):
-            accept_all(workspace)
+    death.end(lambda: accept_all(workspace))
     workspace.close()
     again = open_model(workspace.virtual_clock)
     ingest(again)
