@@ -15,6 +15,7 @@ from email.mime.message import MIMEMessage
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.utils import format_datetime, formataddr
+from hashlib import sha256
 from typing import Any
 
 from pipelines.errors import ThrottledError, TransientError
@@ -74,6 +75,8 @@ def render(item: Mapping[str, Any], parts: list[Message]) -> bytes:
         whole[name] = Header(value, None if value.isascii() else "utf-8", header_name=name).encode()
     for part in parts:
         whole.attach(part)
+    # Not by chance: each attempt would give other bytes to keep.
+    whole.set_boundary(sha256(repr(whole.items()).encode()).hexdigest()[:32])
     return whole.as_bytes(policy=whole.policy.clone(linesep="\r\n"))
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from base64 import b64encode
+from email.mime.text import MIMEText
 from typing import Any
 
 import pytest
@@ -265,6 +266,12 @@ def test_a_fallback_names_the_message_as_its_listing_does(graph: ScriptedGraph) 
     (native_id,) = graph.add(mail(7))
     item = graph.messages[INBOX_ID][native_id]
     assert identity_from_headers(render(item, [])) == entry(item).identity
+
+
+def test_a_fallback_is_written_alike_each_time(graph: ScriptedGraph) -> None:
+    (native_id,) = graph.add(mail(7))
+    item = graph.messages[INBOX_ID][native_id]
+    assert render(item, [MIMEText("the body")]) == render(item, [MIMEText("the body")])
 
 
 @pytest.mark.parametrize(
