@@ -29,16 +29,24 @@ REASONS = {
         "wait; if it stays, open the message in Outlook; one that fails there too is for Microsoft's support",
     ),
     "truncated": Reason(
-        "the message came incomplete each time it was asked for",
-        "wait; if it stays, look at the message in Outlook, then `retry`",
+        "the message came incomplete each time it was asked for; what there is of it was kept",
+        "wait; if it stays, look at the message in Outlook; `accept` what was kept if that is all of it",
     ),
     "conversion-failed": Reason(
         "Exchange cannot make MIME of the message; its properties and attachments were kept instead",
         "`accept` what was kept to have the message in the lake; it gives way should the MIME come",
     ),
-    "item-corrupt": Reason(
+    "corrupt": Reason(
         "the message is damaged in the mailbox and cannot be read whole",
         "open it in Outlook; if that fails too, ask Microsoft's support, or `accept` a form kept of it",
+    ),
+    "not-found": Reason(
+        "the server lists the message and does not find its content",
+        "wait; if it stays, open the message in Outlook, then `retry`",
+    ),
+    "unavailable": Reason(
+        "the server fails whenever this one message is asked for",
+        "wait; if it stays, open the message in Outlook; one that fails there too is for Microsoft's support",
     ),
     "unreadable": Reason(
         "the bytes came, and Mailover could not read them; they are kept",

@@ -97,6 +97,41 @@ def test_what_is_in_quarantine_is_listed_repaired_and_asked_for_again(
     assert mailover("quarantine", "retry").err == "nothing in quarantine\n"
 
 
+def test_nothing_twice_what_graph_cannot_convert_is_accepted_and_gives_way_when_it_comes(
+    sandbox: RunningSandbox, mailover: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAILOVER_CONFIG", str(sandbox.config_path))
+    on_graph = sandbox.config_path.read_text().replace(f"{KIM}\n    legacy: imap", KIM)
+    sandbox.config_path.write_text(on_graph)
+    sandbox.control.deliver(KIM, "Inbox", mail(1, "Not to be converted."))
+    messages = len([each for each in sandbox.control.messages() if each["mailbox"] == KIM])
+    last = max(each["uid"] for each in sandbox.control.messages() if each["mailbox"] == KIM)
+    fault = {"kind": "placeholder", "door": "graph", "command": "$value", "mailbox": KIM, "uid": last}
+    sandbox.control.do("add_fault", **fault)
+    assert mailover("ingest", KIM).code == 1
+    (entry,) = mailover("quarantine", "list", "--json").json
+    assert (entry["protocol"], entry["reason"], entry["fidelity"]) == (
+        "graph",
+        "conversion-failed",
+        "graph-json",
+    )
+    (accepted,) = mailover(
+        "quarantine", "accept", "--id", entry["id"], "--reason", "it will do", "--json"
+    ).json
+    assert mailover("status", KIM, "--json").json[0]["counts"]["messages"] == messages
+    shown = mailover("show", accepted["message_key"]).out
+    assert "graph-json" in shown
+    assert "Not to be converted." in shown
+    assert mailover("quarantine", "retry", KIM).code == 0, "accepted, it troubles nobody"
+    sandbox.control.do("clear_faults")
+    came = mailover("quarantine", "retry", KIM, "--json").json
+    assert (came["resolved"], came["entries"][0]["accepted_reason"]) == (1, "it will do")
+    (hit,) = mailover("search", '"not to be converted"', "--json").json
+    assert mailover("show", hit["message_key"], "--json").json["fidelity"] == "mime"
+    assert mailover("status", KIM, "--json").json[0]["counts"]["messages"] == messages
+    assert mailover("verify", KIM, "--json").json[0]["repaired"] == []
+
+
 def test_retry_exits_3_where_nothing_can_be_reached(tenant: RunningSandbox, mailover: Command) -> None:
     tenant.process.terminate()
     tenant.process.wait(timeout=20)
