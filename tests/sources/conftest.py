@@ -152,11 +152,6 @@ def pop3(
     return open_pop3(tenant_at(f"localhost:{pop3_server.port}", certificates[0]), pop3_tokens)
 
 
-@pytest.fixture
-def graph_source(open_graph: GraphOpener, graph_tenant: Tenant) -> GraphSource:
-    return open_graph(graph_tenant)
-
-
 class GraphTokens(TokenProvider):
     """``graph-token-1`` until a new one is asked for."""
 
@@ -211,3 +206,8 @@ def open_graph(clock: WaitlessClock, graph_tokens: GraphTokens) -> Iterator[Grap
             return source
 
         yield make
+
+
+@pytest.fixture
+def graph_source(open_graph: GraphOpener, graph_tenant: Tenant) -> GraphSource:
+    return open_graph(graph_tenant)
