@@ -14,32 +14,16 @@ import re
 import shutil
 import ssl
 import subprocess
-from contextlib import closing
 from pathlib import Path
 
 from imapclient import IMAPClient
 
-from benchmarks.racing import Reader, main
-from pipelines.clock import SystemClock
-from pipelines.sources import Fetched, Folder, Page, ProtocolName, Role, open_source
+from benchmarks.racing import Reader, mailover, main
+from pipelines.sources import ProtocolName
 from tests.dovecot_fixture import PASSWORD, Dovecot
 
 BATCH = 250
 _UID = re.compile(rb"UID (\d+)")
-
-
-def mailover(server: Dovecot, address: str, into: Path) -> None:
-    config = server.config(address)
-    source = open_source(
-        config, config.mailboxes[0], ProtocolName.IMAP, server.tokens(address), SystemClock()
-    )
-    with closing(source):
-        folder = Folder("Inbox", Role.INBOX, "INBOX")
-        for page in source.changes(folder, None):
-            assert isinstance(page, Page)
-            for outcome in source.fetch(folder, page.entries):
-                assert isinstance(outcome, Fetched)
-                (into / outcome.entry.native_id).write_bytes(outcome.mime)
 
 
 def imapclient_as_shipped(server: Dovecot, address: str, into: Path) -> None:
@@ -90,7 +74,7 @@ def mbsync(server: Dovecot, address: str, into: Path) -> None:
 
 
 READERS: dict[str, Reader] = {
-    "mailover": mailover,
+    "mailover": mailover(ProtocolName.IMAP),
     "imapclient as shipped": imapclient_as_shipped,
     "imaplib": imaplib_alone,
     "mbsync": mbsync,

@@ -11,34 +11,18 @@ of wall time and of this computer's user and system time for the reader (the ser
 
 import poplib
 import ssl
-from contextlib import closing
 from pathlib import Path
 from unittest.mock import patch
 
-from benchmarks.racing import Reader, main
-from pipelines.clock import SystemClock
-from pipelines.sources import Fetched, Page, ProtocolName, open_source
+from benchmarks.racing import Reader, mailover, main
+from pipelines.sources import ProtocolName
 from pipelines.sources.pop3_wire import Pop3Connection
 from tests.dovecot_fixture import PASSWORD, Dovecot
 
 
-def mailover(server: Dovecot, address: str, into: Path) -> None:
-    config = server.config(address, legacy="pop3")
-    source = open_source(
-        config, config.mailboxes[0], ProtocolName.POP3, server.tokens(address), SystemClock()
-    )
-    with closing(source):
-        (folder,) = source.folders()
-        for page in source.changes(folder, None):
-            assert isinstance(page, Page)
-            for outcome in source.fetch(folder, page.entries):
-                assert isinstance(outcome, Fetched)
-                (into / outcome.entry.native_id).write_bytes(outcome.mime)
-
-
 def one_at_a_time(server: Dovecot, address: str, into: Path) -> None:
     with patch.object(Pop3Connection, "capabilities", lambda _connection: {"TOP": "", "UIDL": ""}):
-        mailover(server, address, into)
+        mailover(ProtocolName.POP3)(server, address, into)
 
 
 def plain_poplib(server: Dovecot, address: str, into: Path) -> None:
@@ -53,7 +37,7 @@ def plain_poplib(server: Dovecot, address: str, into: Path) -> None:
 
 
 READERS: dict[str, Reader] = {
-    "mailover": mailover,
+    "mailover": mailover(ProtocolName.POP3),
     "mailover, one at a time": one_at_a_time,
     "poplib": plain_poplib,
 }

@@ -8,16 +8,35 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks.mime import business_mail, small_mail
+from pipelines.clock import SystemClock
+from pipelines.sources import Fetched, Folder, Page, ProtocolName, Role, open_source
 from tests.dovecot_fixture import Dovecot, running_dovecot
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - files that are gone with the run
 
 Reader = Callable[[Dovecot, str, Path], None]
 """Reads the Inbox of an address into files below a folder, one each."""
+
+
+def mailover(protocol: ProtocolName) -> Reader:
+    """Mailover's source for ``protocol``."""
+
+    def read(server: Dovecot, address: str, into: Path) -> None:
+        config = server.config(address)
+        source = open_source(config, config.mailboxes[0], protocol, server.tokens(address), SystemClock())
+        with closing(source):
+            folder = Folder("Inbox", Role.INBOX, "INBOX")
+            for page in source.changes(folder, None):
+                assert isinstance(page, Page)
+                for outcome in source.fetch(folder, page.entries):
+                    assert isinstance(outcome, Fetched)
+                    (into / outcome.entry.native_id).write_bytes(outcome.mime)
+
+    return read
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """Scripted servers, the sources that read them, and a clock that does not wait."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from pipelines.auth import Resource, TokenProvider
+from pipelines.clock import Clock
 from pipelines.config import Endpoints, FolderRules, MailboxConfig, SecretCredential, Tenant
 from pipelines.sources.graph import GraphSource
 from pipelines.sources.imap import ImapSource
@@ -100,19 +102,33 @@ def tokens(tenant: Tenant) -> NumberedTokens:
     return NumberedTokens(tenant)
 
 
+Kind = TypeVar("Kind", ImapSource, Pop3Source)
 Opener = Callable[[Tenant, TokenProvider], ImapSource]
+Pop3Opener = Callable[[Tenant, TokenProvider], Pop3Source]
+
+
+@contextmanager
+def opening(kind: type[Kind], clock: Clock) -> Iterator[Callable[[Tenant, TokenProvider], Kind]]:
+    """A way to make sources that are closed when the test ends."""
+    with ExitStack() as stack:
+
+        def make(tenant: Tenant, tokens: TokenProvider) -> Kind:
+            source = kind(tenant, MAILBOX, tokens, clock)
+            stack.callback(source.close)
+            return source
+
+        yield make
 
 
 @pytest.fixture
 def open_imap(clock: WaitlessClock) -> Iterator[Opener]:
-    """Make a source that is closed when the test ends."""
-    with ExitStack() as stack:
+    with opening(ImapSource, clock) as make:
+        yield make
 
-        def make(tenant: Tenant, tokens: TokenProvider) -> ImapSource:
-            source = ImapSource(tenant, MAILBOX, tokens, clock)
-            stack.callback(source.close)
-            return source
 
+@pytest.fixture
+def open_pop3(clock: WaitlessClock) -> Iterator[Pop3Opener]:
+    with opening(Pop3Source, clock) as make:
         yield make
 
 
@@ -126,20 +142,14 @@ def pop3_tokens(pop3_server: ScriptedPop3, certificates: tuple[Path, Path]) -> N
     return NumberedTokens(tenant_at(f"localhost:{pop3_server.port}", certificates[0]))
 
 
-Pop3Opener = Callable[[Tenant, TokenProvider], Pop3Source]
-
-
 @pytest.fixture
-def open_pop3(clock: WaitlessClock) -> Iterator[Pop3Opener]:
-    """Make a source that is closed when the test ends."""
-    with ExitStack() as stack:
-
-        def make(tenant: Tenant, tokens: TokenProvider) -> Pop3Source:
-            source = Pop3Source(tenant, MAILBOX, tokens, clock)
-            stack.callback(source.close)
-            return source
-
-        yield make
+def pop3(
+    pop3_server: ScriptedPop3,
+    certificates: tuple[Path, Path],
+    pop3_tokens: NumberedTokens,
+    open_pop3: Pop3Opener,
+) -> Pop3Source:
+    return open_pop3(tenant_at(f"localhost:{pop3_server.port}", certificates[0]), pop3_tokens)
 
 
 class GraphTokens(TokenProvider):
@@ -196,16 +206,6 @@ def open_graph(clock: WaitlessClock, graph_tokens: GraphTokens) -> Iterator[Grap
             return source
 
         yield make
-
-
-@pytest.fixture
-def pop3(
-    pop3_server: ScriptedPop3,
-    certificates: tuple[Path, Path],
-    pop3_tokens: NumberedTokens,
-    open_pop3: Pop3Opener,
-) -> Pop3Source:
-    return open_pop3(tenant_at(f"localhost:{pop3_server.port}", certificates[0]), pop3_tokens)
 
 
 @pytest.fixture

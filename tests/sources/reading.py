@@ -1,9 +1,23 @@
 """Generated mail, and reading it through any source."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
-from pipelines.sources import Entry, Fetched, Folder, Page, Role, Source
+from pipelines.auth import TokenProvider
+from pipelines.clock import Clock
+from pipelines.sources import Entry, Fetched, Folder, Page, ProtocolName, Role, Source, open_source
+from tests.dovecot_fixture import Dovecot
+
+
+@contextmanager
+def opened(
+    server: Dovecot, address: str, protocol: ProtocolName, tokens: TokenProvider, clock: Clock
+) -> Iterator[Source]:
+    """A source that reads ``address`` on ``server``, closed at the end."""
+    config = server.config(address)
+    with closing(open_source(config, config.mailboxes[0], protocol, tokens, clock)) as source:
+        yield source
 
 
 def mails(count: int, seed: int = 1) -> list[bytes]:

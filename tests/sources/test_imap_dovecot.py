@@ -1,29 +1,23 @@
 """The whole way through a real server."""
 
 import csv
-import tracemalloc
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from pipelines.clock import SystemClock
-from pipelines.errors import FolderGoneError, MailboxRefusedError
+from pipelines.errors import FolderGoneError
 from pipelines.sources import (
     Fetched,
-    FetchFailed,
     Folder,
-    Page,
     ProtocolName,
-    Reset,
     Role,
     Source,
-    open_source,
 )
-from tests.dovecot_fixture import Dovecot, DovecotMailbox, MintedTokens
-from tests.sources.reading import fetched, inbox_of, mails, walk
+from tests.dovecot_fixture import Dovecot, DovecotMailbox
+from tests.sources.conftest import WaitlessClock
+from tests.sources.reading import fetched, inbox_of, mails, opened, walk
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -34,12 +28,9 @@ def mailbox(dovecot: Dovecot, address: str) -> DovecotMailbox:
 
 
 @pytest.fixture
-def source(dovecot: Dovecot, address: str, mailbox: DovecotMailbox) -> Iterator[Source]:
-    config = dovecot.config(address)
-    with closing(
-        open_source(config, config.mailboxes[0], ProtocolName.IMAP, dovecot.tokens(address), SystemClock())
-    ) as opened:
-        yield opened
+def source(dovecot: Dovecot, address: str, mailbox: DovecotMailbox, clock: WaitlessClock) -> Iterator[Source]:
+    with opened(dovecot, address, ProtocolName.IMAP, dovecot.tokens(address), clock) as source:
+        yield source
 
 
 def on_the_wire(message: bytes) -> bytes:
@@ -74,78 +65,6 @@ def test_the_listing_tells_size_time_flags_and_identity(source: Source, mailbox:
     assert (identified.identity.message_id, identified.identity.subject) == ("a@b", "færdig")
 
 
-def test_nothing_twice_when_mail_arrives_between_two_rounds(source: Source, mailbox: DovecotMailbox) -> None:
-    mailbox.deliver(*mails(3))
-    folder = inbox_of(source)
-    first, cursor = walk(source, folder)
-    mailbox.deliver(*mails(2, 2))
-    second, cursor = walk(source, folder, cursor)
-    assert [len(first), len(second)] == [3, 2]
-    assert list(source.changes(folder, cursor)) == []
-    assert source.count(folder) == 5
-
-
-def test_a_message_removed_by_another_client_is_gone_and_the_others_come(
-    source: Source, mailbox: DovecotMailbox
-) -> None:
-    mailbox.deliver(*mails(5))
-    folder = inbox_of(source)
-    entries, _cursor = walk(source, folder)
-    mailbox.remove(2)
-    outcomes = list(source.fetch(folder, entries))
-    gone = [each.entry for each in outcomes if isinstance(each, FetchFailed) and each.gone]
-    assert gone == [entries[2]]
-    assert sum(isinstance(each, Fetched) for each in outcomes) == 4
-    assert source.native_ids(folder) == {each.native_id for each in entries} - {entries[2].native_id}
-
-
-def test_nothing_lost_when_the_server_numbers_its_messages_anew(
-    source: Source, mailbox: DovecotMailbox
-) -> None:
-    messages = mails(5)
-    mailbox.deliver(*messages)
-    folder = inbox_of(source)
-    before, cursor = walk(source, folder)
-    mailbox.renumber()
-    steps = list(source.changes(folder, cursor))
-    assert isinstance(steps[0], Reset)
-    after, cursor = walk(source, folder, cursor)
-    assert not {each.native_id for each in before} & {each.native_id for each in after}
-    assert sorted(fetched(source, folder, after).values()) == sorted(map(on_the_wire, messages))
-    outcomes = list(source.fetch(folder, before))
-    assert all(isinstance(each, FetchFailed) and each.gone for each in outcomes)
-
-
-def test_a_folder_of_thousands_is_listed_in_pages_and_read_whole(
-    source: Source, mailbox: DovecotMailbox
-) -> None:
-    messages = [b"Subject: %d\r\n\r\n%d\r\n" % (number, number) for number in range(4000)]
-    mailbox.deliver(*messages)
-    folder = inbox_of(source)
-    pages = [step for step in source.changes(folder, None) if isinstance(step, Page)]
-    assert max(len(page.entries) for page in pages) <= 1000
-    entries = [entry for page in pages for entry in page.entries]
-    got = fetched(source, folder, entries)
-    assert [got[each.native_id] for each in entries] == messages
-
-
-def test_bounded_memory_while_a_folder_larger_than_the_budget_is_read(
-    source: Source, mailbox: DovecotMailbox
-) -> None:
-    megabyte = (b"x" * 998 + b"\r\n") * 1000
-    mailbox.deliver(*[megabyte] * 60)
-    folder = inbox_of(source)
-    entries, _cursor = walk(source, folder)
-    tracemalloc.start()
-    try:
-        seen = sum(len(each.mime) for each in source.fetch(folder, entries) if isinstance(each, Fetched))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert seen == 60_000_000
-    assert peak < 20_000_000
-
-
 def test_bytes_are_kept_of_a_message_of_forty_megabytes(source: Source, mailbox: DovecotMailbox) -> None:
     large = b"Subject: large\r\n\r\n" + b"forty-one octets of text and a line end.\r\n" * 1_000_000
     mailbox.deliver(b"before\r\n", large, b"after\r\n")
@@ -162,17 +81,6 @@ def test_a_folder_that_was_deleted_is_gone(source: Source, mailbox: DovecotMailb
     mailbox.deliver(b"x\r\n")
     with pytest.raises(FolderGoneError, match="Projects"):
         source.count(Folder("Projects", Role.OTHER, "Projects"))
-
-
-def test_a_token_for_another_mailbox_is_refused_with_the_mailbox_named(
-    dovecot: Dovecot, address: str
-) -> None:
-    config = dovecot.config(address)
-    tokens = MintedTokens(dovecot.tenant, "someone.else@contoso.com")
-    opened = open_source(config, config.mailboxes[0], ProtocolName.IMAP, tokens, SystemClock())
-    with closing(opened) as source, pytest.raises(MailboxRefusedError, match=address) as caught:
-        source.folders()
-    assert "IMAP.AccessAsApp" in str(caught.value)
 
 
 def test_read_only_leaves_flags_and_recency_as_they_were(source: Source, mailbox: DovecotMailbox) -> None:

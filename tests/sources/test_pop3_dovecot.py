@@ -3,19 +3,19 @@
 import csv
 import poplib
 import ssl
-import tracemalloc
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
+import pyarrow.dataset as pads
 import pytest
 
-from pipelines.clock import SystemClock
-from pipelines.errors import MailboxRefusedError
-from pipelines.sources import Fetched, FetchFailed, Page, ProtocolName, Source, open_source
-from tests.dovecot_fixture import PASSWORD, Dovecot, DovecotMailbox, MintedTokens
+from pipelines.ingest.passes import ingest_mailbox
+from pipelines.ingest.report import Outcome
+from pipelines.sources import Fetched, FetchFailed, ProtocolName, Source
+from tests.dovecot_fixture import PASSWORD, Dovecot, DovecotMailbox
+from tests.dovecot_workspace import DovecotWorkspace
 from tests.sources.conftest import WaitlessClock
-from tests.sources.reading import fetched, inbox_of, mails, walk
+from tests.sources.reading import fetched, inbox_of, mails, opened, walk
 
 
 @pytest.fixture
@@ -25,11 +25,8 @@ def mailbox(dovecot: Dovecot, address: str) -> DovecotMailbox:
 
 @pytest.fixture
 def source(dovecot: Dovecot, address: str, mailbox: DovecotMailbox, clock: WaitlessClock) -> Iterator[Source]:
-    config = dovecot.config(address, legacy="pop3")
-    with closing(
-        open_source(config, config.mailboxes[0], ProtocolName.POP3, dovecot.tokens(address), clock)
-    ) as opened:
-        yield opened
+    with opened(dovecot, address, ProtocolName.POP3, dovecot.tokens(address), clock) as source:
+        yield source
 
 
 def on_the_wire(message: bytes) -> bytes:
@@ -84,60 +81,6 @@ def test_the_listing_tells_size_and_identity_and_no_time(source: Source, mailbox
     assert (identified.identity.message_id, identified.identity.subject) == ("a@b", "færdig")
 
 
-def test_nothing_twice_when_mail_arrives_between_two_rounds(source: Source, mailbox: DovecotMailbox) -> None:
-    mailbox.deliver(*mails(3))
-    folder = inbox_of(source)
-    first, cursor = walk(source, folder)
-    mailbox.deliver(*mails(2, 2))
-    second, cursor = walk(source, folder, cursor)
-    assert [len(first), len(second)] == [3, 2]
-    assert list(source.changes(folder, cursor)) == []
-    assert source.count(folder) == 5
-
-
-def test_a_message_removed_by_another_client_is_gone_and_the_others_come(
-    source: Source, mailbox: DovecotMailbox
-) -> None:
-    mailbox.deliver(*mails(5))
-    folder = inbox_of(source)
-    entries, _cursor = walk(source, folder)
-    mailbox.remove(2)
-    outcomes = list(source.fetch(folder, entries))
-    gone = [each.entry for each in outcomes if isinstance(each, FetchFailed) and each.gone]
-    assert gone == [entries[2]]
-    assert sum(isinstance(each, Fetched) for each in outcomes) == 4
-    assert source.native_ids(folder) == {each.native_id for each in entries} - {entries[2].native_id}
-
-
-def test_nothing_lost_when_the_server_numbers_its_messages_anew(
-    source: Source, mailbox: DovecotMailbox
-) -> None:
-    messages = mails(5)
-    mailbox.deliver(*messages)
-    folder = inbox_of(source)
-    before, cursor = walk(source, folder)
-    source.close()
-    mailbox.renumber()
-    after, _cursor = walk(source, folder, cursor)
-    assert not {each.native_id for each in before} & {each.native_id for each in after}
-    assert sorted(fetched(source, folder, after).values()) == sorted(map(on_the_wire, messages))
-    outcomes = list(source.fetch(folder, before))
-    assert all(isinstance(each, FetchFailed) and each.gone for each in outcomes)
-
-
-def test_an_inbox_of_thousands_is_listed_in_pages_and_read_whole(
-    source: Source, mailbox: DovecotMailbox
-) -> None:
-    messages = [b"Subject: %d\r\n\r\n%d\r\n" % (number, number) for number in range(4000)]
-    mailbox.deliver(*messages)
-    folder = inbox_of(source)
-    pages = [step for step in source.changes(folder, None) if isinstance(step, Page)]
-    assert max(len(page.entries) for page in pages) <= 1000
-    entries = [entry for page in pages for entry in page.entries]
-    got = fetched(source, folder, entries)
-    assert [got[each.native_id] for each in entries] == messages
-
-
 def test_bytes_are_kept_of_the_others_where_a_message_cannot_be_told_from_the_protocol(
     source: Source, mailbox: DovecotMailbox
 ) -> None:
@@ -156,34 +99,6 @@ def test_bytes_are_kept_of_the_others_where_a_message_cannot_be_told_from_the_pr
     assert sorted(got) == sorted(map(on_the_wire, sound))
 
 
-def test_bounded_memory_while_an_inbox_larger_than_the_budget_is_read(
-    source: Source, mailbox: DovecotMailbox
-) -> None:
-    megabyte = (b"x" * 998 + b"\r\n") * 1000
-    mailbox.deliver(*[megabyte] * 60)
-    folder = inbox_of(source)
-    entries, _cursor = walk(source, folder)
-    tracemalloc.start()
-    try:
-        seen = sum(len(each.mime) for each in source.fetch(folder, entries) if isinstance(each, Fetched))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert seen == 60_000_000
-    assert peak < 12_000_000
-
-
-def test_a_token_for_another_mailbox_is_refused_with_the_mailbox_named(
-    dovecot: Dovecot, address: str
-) -> None:
-    config = dovecot.config(address, legacy="pop3")
-    tokens = MintedTokens(dovecot.tenant, "someone.else@contoso.com")
-    opened = open_source(config, config.mailboxes[0], ProtocolName.POP3, tokens, SystemClock())
-    with closing(opened) as source, pytest.raises(MailboxRefusedError, match=address) as caught:
-        source.count(source.folders()[0])
-    assert "POP.AccessAsApp" in str(caught.value)
-
-
 def test_read_only_leaves_messages_and_flags_as_they_were(source: Source, mailbox: DovecotMailbox) -> None:
     mailbox.deliver(*mails(5))
     files = mailbox.files()
@@ -194,6 +109,25 @@ def test_read_only_leaves_messages_and_flags_as_they_were(source: Source, mailbo
     source.close()
     assert mailbox.files() == files
     assert all(name.endswith(":2,") for name in files), "none was seen"
+
+
+def test_nothing_twice_and_bytes_are_kept_in_the_lake(
+    dovecot: Dovecot, address: str, mailbox: DovecotMailbox, tmp_path: Path
+) -> None:
+    delivered = mails(300)
+    mailbox.deliver(*delivered)
+    with DovecotWorkspace(dovecot, tmp_path, address, legacy="pop3") as workspace:
+        read = workspace.config.mailbox(address)
+        assert ingest_mailbox(workspace, read).outcome is Outcome.DONE
+        assert ingest_mailbox(workspace, read).downloads == 0
+        mailbox.remove(7)
+        mailbox.deliver(b"Subject: new\r\n\r\nNew.\r\n")
+        third = ingest_mailbox(workspace, read)
+    assert (third.outcome, third.downloads) == (Outcome.DONE, 1)
+    assert third.rounds[0].lake_count == 300
+    kept = pads.dataset(tmp_path / "lake" / "raw", partitioning="hive").to_table(columns=["mime"])
+    expected = {*map(on_the_wire, delivered), b"Subject: new\r\n\r\nNew.\r\n"}
+    assert sorted(kept.column(0).to_pylist()) == sorted(expected)
 
 
 @pytest.mark.corpus

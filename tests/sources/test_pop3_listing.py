@@ -233,6 +233,7 @@ def test_bounded_memory_keeps_batches_below_their_budget(
     assert [each.entry for each in outcomes if isinstance(each, Fetched)] == entries
     batches = " ".join(pop3_server.sent("RETR|STAT")).removesuffix("STAT").split("STAT")
     assert [batch.count("RETR") for batch in batches] == [2, 1, 1, 100, 2]
+    assert pop3_server.connections == 1
 
 
 @pytest.mark.parametrize("pipelining", [True, False])

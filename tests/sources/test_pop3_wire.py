@@ -179,6 +179,14 @@ def test_commands_go_together_only_where_the_server_says_so(capabilities: bytes,
     assert line.sent == [b"CAPA\r\n", *sent, b"STAT\r\n"]
 
 
+def test_what_was_asked_ahead_is_not_asked_again() -> None:
+    line = Line(b"+OK\r\n.\r\n", b"+OK\r\na\r\n.\r\n", b"+OK\r\nb\r\n.\r\n")
+    client = connected(line)
+    client.ask_ahead(["RETR 1", "RETR 2"])
+    assert list(client.ask_each(["RETR 1", "RETR 2"])) == [b"a\r\n", b"b\r\n"]
+    assert line.sent == [b"CAPA\r\n", b"RETR 1\r\n", b"RETR 2\r\n"]
+
+
 def test_nothing_is_asked_while_answers_are_still_to_come() -> None:
     client = connected(Line(b"+OK\r\nPIPELINING\r\n.\r\n+OK\r\na\r\n.\r\n+OK 7 7\r\n"))
     assert next(client.ask_each(["RETR 1", "RETR 2"])) == b"a\r\n"
