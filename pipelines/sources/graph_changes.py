@@ -88,7 +88,8 @@ class Changes:
                     return
                 if refused.kind not in (Kind.EXPIRED, Kind.WRONG_REQUEST):
                     raise
-                steps_back = [each for each in steps_back if each != url]
+                # A dead deltaLink is no step back; the beginning is worth a second try.
+                steps_back = [each for each in steps_back if each == beginning or each != url]
                 if not steps_back:
                     raise self._forgetful(folder) from None
                 url = steps_back.pop(0)
