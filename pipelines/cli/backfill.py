@@ -74,7 +74,7 @@ def _print_reports(reports: Sequence[BackfillReport]) -> None:
     )
     for each in reports:
         for line in each.undone():
-            click.echo(f"{each.mailbox}: {line}", err=True)
+            click.echo(line if line.startswith(each.mailbox) else f"{each.mailbox}: {line}", err=True)
     if any(each.undone() and not isinstance(each.error, UsageError) for each in reports):
         click.echo("Run the same command again: what was read to its end is not read again.", err=True)
 

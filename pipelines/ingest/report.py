@@ -127,11 +127,12 @@ class BackfillReport(MailboxReport):
 
     def undone(self) -> list[str]:
         """Why it is not finished: the mailbox's error, and a line for each folder and reason."""
-        told = [str(self.error)] if self.error and self.error not in self.folder_errors.values() else []
+        told = [str(self.error)] if self.error else []
         months: dict[tuple[str, str], list[str]] = {}
         for month in self.months:
             for path, error in month.errors.items():
-                months.setdefault((path, str(error)), []).append(f"{month.span.since:%Y-%m}")
+                if str(error) not in told:
+                    months.setdefault((path, str(error)), []).append(f"{month.span.since:%Y-%m}")
         return told + [
             f"{path} in {first}{f' and {len(more)} more months' if more else ''}: {error}"
             for (path, error), (first, *more) in months.items()

@@ -262,9 +262,7 @@ def test_a_mailbox_that_cannot_be_read_is_not_tried_for_every_month(workspace: M
     server.before_fetch = refuse
     report = run(workspace)
     assert report.outcome is Outcome.FAILED
-    assert report.undone() == [
-        f"{path} in 2025-03: the server closed the connection" for path in ("Inbox", "Archive")
-    ]
+    assert report.undone() == ["the server closed the connection"]
     assert {month for _, month in server.windows} == {MARCH}
 
 
