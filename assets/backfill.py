@@ -9,7 +9,7 @@ from assets.partitions import mailboxes
 from assets.resources import Mailover
 from pipelines.cutover.passes import read_mailbox
 from pipelines.ingest.backfill import backfill
-from pipelines.ingest.report import BackfillReport, MonthReport
+from pipelines.ingest.report import MonthReport
 from pipelines.ingest.span import Span
 
 months = dg.MonthlyPartitionsDefinition(start_date="2015-01-01")
@@ -39,8 +39,8 @@ def archive_windows(context: dg.AssetExecutionContext, mailover: Mailover) -> It
                 month_done=lambda month, address=address: _record(context, address, month),  # type: ignore[misc]
                 read=read_mailbox,
             )
-            if why := _why_unfinished(report):
-                failed[address] = why
+            if undone := report.undone():
+                failed[address] = "\n".join(undone)
     if failed:
         raise dg.Failure("not every month could be read", metadata={**failed}, allow_retries=False)
     # A function that only returns is given a materialisation of every partition by Dagster.
@@ -67,9 +67,3 @@ def _record(context: dg.AssetExecutionContext, address: str, month: MonthReport)
     context.log.info(f"{key}: " + ", ".join(f"{number} {name}" for name, number in figures.items()))
     if not month.errors:
         context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=figures))
-
-
-def _why_unfinished(report: BackfillReport) -> str | None:
-    told = [str(report.error)] if report.error else []
-    told += [f"{place}: {error}" for place, error in report.folder_errors.items()]
-    return "\n".join(told) or None

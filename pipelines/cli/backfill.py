@@ -8,7 +8,7 @@ from time import monotonic
 import click
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from pipelines.cli.ingest import LINE_EVERY, exit_code, print_errors
+from pipelines.cli.ingest import LINE_EVERY, exit_code
 from pipelines.cli.output import json_option, number, print_json, size, span, stderr, stdout, table
 from pipelines.cutover.passes import read_mailbox
 from pipelines.errors import UsageError
@@ -72,9 +72,10 @@ def _print_reports(reports: Sequence[BackfillReport]) -> None:
             ],
         )
     )
-    print_errors(reports)
-    unfinished = [each for each in reports if each.error or each.folder_errors]
-    if any(not isinstance(each.error, UsageError) for each in unfinished):
+    for each in reports:
+        for line in each.undone():
+            click.echo(line if line.startswith(each.mailbox) else f"{each.mailbox}: {line}", err=True)
+    if any(each.undone() and not isinstance(each.error, UsageError) for each in reports):
         click.echo("Run the same command again: what was read to its end is not read again.", err=True)
 
 

@@ -53,10 +53,9 @@ def backfill(
 ) -> BackfillReport:
     """Bring what a mailbox received in ``span`` into the lake. Failures are in the report.
 
-    ``read`` is the mailbox's pass, made between two months where one was turned away.
-
     A run that ends early, however it ends, leaves the months it has read behind it: the next
     one of the same span goes on there. One that is finished is done anew when asked for again.
+    ``read`` is the mailbox's pass, made between two months where one was turned away.
     """
     report = BackfillReport(mailbox.address, feeding_protocol(workspace, mailbox), span=span)
     with contained(workspace, report):

@@ -125,6 +125,19 @@ class BackfillReport(MailboxReport):
         """Whether something could not be read, or is in quarantine."""
         return bool(self.folder_errors or self.total("quarantined"))
 
+    def undone(self) -> list[str]:
+        """Why it is not finished: the mailbox's error, and a line for each folder and reason."""
+        told = [str(self.error)] if self.error else []
+        months: dict[tuple[str, str], list[str]] = {}
+        for month in self.months:
+            for path, error in month.errors.items():
+                if str(error) not in told:
+                    months.setdefault((path, str(error)), []).append(f"{month.span.since:%Y-%m}")
+        return told + [
+            f"{path} in {first}{f' and {len(more)} more months' if more else ''}: {error}"
+            for (path, error), (first, *more) in months.items()
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """The report as ``--json`` prints it, with months instead of folders."""
         told = MailboxReport.to_json(self)

@@ -119,6 +119,8 @@ class ImapSource:
             yield Page((), _Cursor(opened.uid_validity, 0).written())
 
     def _window(self, opened: Examined, since: datetime, before: datetime) -> Iterator[list[Entry]]:
+        if not opened.exists:
+            return
         uids = self._session.run_in(opened, lambda client: search_days(client, since, before))
         for end in range(len(uids), 0, -PAGE):
             entries = self._entries(opened, uids[max(end - PAGE, 0) : end])

@@ -103,5 +103,5 @@ def test_a_mailbox_on_pop3_fails_the_run_and_says_why(
     (failure,) = [each for each in result.all_events if each.is_step_failure]
     data = failure.step_failure_data.user_failure_data
     assert data
-    assert "pop3" in str(data.metadata[KIM].value).lower()
+    assert "POP3 can list no window of dates" in str(data.metadata[KIM].value)
     assert figures(instance, "stored") == {}

@@ -27,6 +27,18 @@ def run(
     )
 
 
+def ask(
+    defs: dg.Definitions, instance: dg.DagsterInstance, asset: str, check: str, mailbox: str
+) -> dg.ExecuteInProcessResult:
+    """Run a check for one partition, which is a tag as the UI gives it: the job has other partitions too."""
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection={dg.AssetCheckKey(AssetKey(asset), check)}
+    )
+    return job.execute_in_process(
+        run_config=QUIET, instance=instance, tags={"dagster/partition": mailbox}, raise_on_error=False
+    )
+
+
 def materialised(instance: dg.DagsterInstance, asset: str) -> dict[str, dg.AssetMaterialization]:
     records = instance.fetch_materializations(AssetKey(asset), limit=100).records
     return {
@@ -143,11 +155,7 @@ def test_failure_is_contained_a_message_in_quarantine_is_a_warning_on_its_mailbo
     assert quarantined > 0
     assert run(defs, "check", instance).success, "a warning fails no run"
     assert evaluations(instance, "quarantine_is_empty") == {**dict.fromkeys(MAILBOXES, True), kim: False}
-    check = dg.AssetCheckKey(AssetKey("raw_messages"), "quarantine_is_empty")
-    job = defs.resolve_implicit_global_asset_job_def().get_subset(
-        asset_selection=set(), asset_check_selection={check}
-    )
-    asked = job.execute_in_process(run_config=QUIET, instance=instance, partition_key=kim)
+    asked = ask(defs, instance, "raw_messages", "quarantine_is_empty", kim)
     (evaluation,) = asked.get_asset_check_evaluations()
     assert asked.success
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
@@ -158,11 +166,7 @@ def test_a_check_can_be_asked_of_one_partition_from_the_ui(
     defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
 ) -> None:
     run(defs, "ingest", instance)
-    check = dg.AssetCheckKey(AssetKey("messages"), "nothing_twice")
-    job = defs.resolve_implicit_global_asset_job_def().get_subset(
-        asset_selection=set(), asset_check_selection={check}
-    )
-    asked = job.execute_in_process(run_config=QUIET, instance=instance, partition_key=MAILBOXES[0])
+    asked = ask(defs, instance, "messages", "nothing_twice", MAILBOXES[0])
     assert asked.success
     assert evaluations(instance, "nothing_twice") == {MAILBOXES[0]: True}
 

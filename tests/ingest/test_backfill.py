@@ -245,7 +245,7 @@ def test_failure_is_contained_a_folder_that_fails_is_named_and_read_by_the_next_
     server.before_fetch = refuse
     report = run(workspace)
     assert report.outcome is Outcome.ATTENTION
-    assert list(report.folder_errors) == ["2025-03 Archive", "2025-02 Archive", "2025-01 Archive"]
+    assert report.undone() == ["Archive in 2025-03 and 2 more months: the server closed the connection"]
     server.before_fetch = lambda _path, _native_id: None
     server.windows.clear()
     assert run(workspace).outcome is Outcome.DONE
@@ -262,7 +262,7 @@ def test_a_mailbox_that_cannot_be_read_is_not_tried_for_every_month(workspace: M
     server.before_fetch = refuse
     report = run(workspace)
     assert report.outcome is Outcome.FAILED
-    assert str(report.error) == "the server closed the connection"
+    assert report.undone() == ["the server closed the connection"]
     assert {month for _, month in server.windows} == {MARCH}
 
 
