@@ -5,14 +5,14 @@ Source: Microsoft, "List mailFolders", "List childFolders", "List messages", "Ge
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pipelines.sandbox.graph_attachments import attachment_json, attachments
 from pipelines.sandbox.graph_call import GraphCall
 from pipelines.sandbox.graph_errors import GraphError
-from pipelines.sandbox.graph_filter import check_efficient, read_filter, read_order, sort
+from pipelines.sandbox.graph_filter import check_efficient, fulfils, read_filter, read_order, sort
 from pipelines.sandbox.graph_folders import folder_json, folder_select
 from pipelines.sandbox.graph_mailbox import Placed
 from pipelines.sandbox.graph_messages import MessageView, extended_properties, message_select
@@ -83,7 +83,9 @@ def list_messages(call: GraphCall, folder_id: str | None = None) -> dict[str, An
 
 def count_messages(call: GraphCall, folder_id: str | None = None) -> int:
     """How many messages there are, or how many a filter finds."""
-    return len(_found(call, folder_id))
+    conditions = read_filter(call.request.options.get("$filter"))
+    placed = _placed(call, folder_id)
+    return sum(1 for each in placed if not conditions or fulfils(call.view(each), conditions))
 
 
 def one_message(call: GraphCall, placed: Placed) -> dict[str, Any]:
@@ -111,13 +113,16 @@ def _found(call: GraphCall, folder_id: str | None) -> list[MessageView]:
     conditions = read_filter(call.request.options.get("$filter"))
     order = read_order(call.request.options.get("$orderby"))
     check_efficient(conditions, order)
-    mailbox = call.mailbox
-    placed = mailbox.everything() if folder_id is None else mailbox.messages(mailbox.folder(folder_id))
-    views = [call.view(each) for each in placed]
+    views = [call.view(each) for each in _placed(call, folder_id)]
     if conditions:
-        views = [each for each in views if all(condition.holds(each) for condition in conditions)]
+        views = [each for each in views if fulfils(each, conditions)]
     sort(views, order)
     return views
+
+
+def _placed(call: GraphCall, folder_id: str | None) -> Iterable[Placed]:
+    mailbox = call.mailbox
+    return mailbox.everything() if folder_id is None else mailbox.messages(mailbox.folder(folder_id))
 
 
 def _message_json(call: GraphCall, view: MessageView, select: Sequence[str] | None) -> dict[str, Any]:
