@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from pipelines.sandbox.graph_attachments import attachment_json, attachments
+from pipelines.sandbox.graph_attachments import attachment_json, attachment_select, attachments
 from pipelines.sandbox.graph_call import GraphCall
 from pipelines.sandbox.graph_errors import GraphError
 from pipelines.sandbox.graph_filter import check_efficient, fulfils, read_filter, read_order, sort
@@ -99,7 +99,7 @@ def one_message(call: GraphCall, placed: Placed) -> dict[str, Any]:
 def list_attachments(call: GraphCall, placed: Placed) -> dict[str, Any]:
     """A message's attachments, each with its content."""
     view = call.view(placed)
-    chosen = call.request.names("$select")
+    chosen = attachment_select(call.request.names("$select"))
     page, rest = _paged(call, attachments(view))
     where = f"messages('{quote(view.id, safe='')}')/attachments"
     return {

@@ -74,6 +74,7 @@ class GraphRequest:
     ) -> "GraphRequest":
         """``url``: the path below the root with its query, percent-encoded."""
         path, _, query = url.partition("?")
+        path = f"/{path.strip('/')}"
         options = {name.lower(): value for name, value in parse_qsl(query, keep_blank_values=True)}
         preferences = Preferences.read(headers.get("prefer", ""))
         return cls(method, root, path, _segments(path), options, headers, body, preferences)

@@ -294,6 +294,8 @@ def test_attachments_are_files_and_items(box: Box) -> None:
     inner = box.get(message_path(message, f"/attachments/{item['id']}/$value")).text
     assert inner.startswith("Subject: Inside\r\nMessage-ID: <in@x>\r\nMIME-Version: 1.0\r\n")
     assert code(box.get(message_path(message, "/attachments/AAMk"))) == (404, "ErrorItemNotFound")
+    assert set(box.json(f"{one}?$select=name")) >= {"id", "name"}
+    assert code(box.get(f"{one}?$select=subject")) == (400, "BadRequest")
     shown = box.json(message_path(message) + "?$expand=attachments&$select=id")
     assert [each["id"] for each in shown["attachments"]] == [pdf["id"], png["id"], item["id"]]
 
