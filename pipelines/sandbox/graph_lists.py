@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pipelines.sandbox.graph_attachments import attachment_json, attachment_select, attachments
 from pipelines.sandbox.graph_call import GraphCall
-from pipelines.sandbox.graph_errors import GraphError
+from pipelines.sandbox.graph_errors import GraphError, bad_request
 from pipelines.sandbox.graph_filter import check_efficient, fulfils, read_filter, read_order, sort
 from pipelines.sandbox.graph_folders import folder_json, folder_select
 from pipelines.sandbox.graph_mailbox import Placed
@@ -28,6 +28,7 @@ def list_folders(call: GraphCall, parent_id: str | None = None) -> dict[str, Any
     """The children of a folder, or of the mailbox's root: never the whole tree."""
     mailbox = call.mailbox
     parent = mailbox.root if parent_id is None else mailbox.folder(parent_id)
+    _refuse(call, "$search", "$orderby")
     select = folder_select(call.request.names("$select"))
     found = _named(call, mailbox.children(parent, hidden=call.request.flag("includehiddenfolders")))
     where = "mailFolders" if parent_id is None else f"mailFolders('{parent_id}')/childFolders"
@@ -37,6 +38,12 @@ def list_folders(call: GraphCall, parent_id: str | None = None) -> dict[str, Any
         **rest,
         "value": [folder_json(mailbox, each, select) for each in page],
     }
+
+
+def _refuse(call: GraphCall, *options: str) -> None:
+    """Say that an option is not answered, rather than answer without it."""
+    if call.request.options.keys() & set(options):
+        raise GraphError(400, "ErrorInvalidRequest")
 
 
 def _named(call: GraphCall, found: list[Folder]) -> list[Folder]:
@@ -66,9 +73,7 @@ def one_folder(call: GraphCall, folder_id: str) -> dict[str, Any]:
 
 def list_messages(call: GraphCall, folder_id: str | None = None) -> dict[str, Any]:
     """A page of a folder's messages, or of the mailbox's; newest first."""
-    options = call.request.options
-    if "$search" in options:
-        raise GraphError(400, "ErrorInvalidRequest")
+    _refuse(call, "$search")
     select = message_select(call.request.names("$select"), headers=call.has_headers)
     views = _found(call, folder_id)
     page, rest = _paged(call, views)
@@ -128,12 +133,14 @@ def _placed(call: GraphCall, folder_id: str | None) -> Iterable[Placed]:
 def _message_json(call: GraphCall, view: MessageView, select: Sequence[str] | None) -> dict[str, Any]:
     shown = view.json(select)
     expand = call.request.options.get("$expand", "")
-    if "singlevalueextendedproperties" in expand.lower():
+    if expand.lower().startswith("singlevalueextendedproperties"):
         properties = extended_properties(view, expand)
         if properties:
             shown["singleValueExtendedProperties"] = properties
-    if expand.lower().startswith("attachments"):
+    elif expand.lower() == "attachments":
         shown["attachments"] = [attachment_json(each, None) for each in attachments(view)]
+    elif expand:
+        raise bad_request(f"Parsing OData Select and Expand failed: {expand}")
     return shown
 
 

@@ -36,7 +36,7 @@ class Preferences:
             for match in _PREFERENCE.finditer(header)
             if match[1]
         }
-        size = found.get("odata.maxpagesize", "")
+        size = found.get("odata.maxpagesize") or found.get("maxpagesize", "")
         return cls(
             found.get("idtype", "").lower() == "immutableid",
             min(int(size), MOST_PER_PAGE) if size.isdecimal() and int(size) else None,
@@ -109,7 +109,7 @@ class GraphRequest:
     def names(self, name: str) -> tuple[str, ...] | None:
         """A list option such as ``$select``; None where it is not given."""
         given = self.options.get(name)
-        if not given:
+        if not given or given == "*":
             return None
         return tuple(each.strip() for each in given.split(",") if each.strip())
 
