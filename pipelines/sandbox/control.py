@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipelines.sandbox.entra import Entra
-from pipelines.sandbox.faults import Door, Fault, FaultKind, Faults
+from pipelines.sandbox.faults import Door, Fault, FaultKind, Faults, RetryAfter
 from pipelines.sandbox.graph_settings import GraphSettings
 from pipelines.sandbox.store import Folder, Message, Store, StoreError
 
@@ -87,6 +87,8 @@ class Control:
         self._store.set_flags(address, path, uid, frozenset(flags))
 
     def _add_fault(self, kind: str, door: str, **rest: Any) -> None:
+        if rest.get("retry_after") is not None:
+            rest["retry_after"] = RetryAfter(rest["retry_after"])
         self._faults.add(Fault(FaultKind(kind), Door(door), **rest))
 
     def _tokens(

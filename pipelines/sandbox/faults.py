@@ -37,6 +37,8 @@ class FaultKind(StrEnum):
     """Refuse to sign in, or to open the mailbox."""
     UNAVAILABLE = "unavailable"
     """Say that the server is not available."""
+    FORGET = "forget"
+    """Not know a link any more that was given out for later."""
     ERROR = "error"
     """Answer with the HTTP ``status`` and error ``code``; without a code, with an empty body."""
 

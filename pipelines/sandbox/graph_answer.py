@@ -44,7 +44,7 @@ def as_json(payload: dict[str, Any], *, control_characters: bool) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-async def send_answer(scope: Scope, receive: Receive, send: Send, answer: Answer, slot: Slot | None) -> None:
+async def send_answer(scope: Scope, receive: Receive, send: Send, answer: Answer, slot: Slot) -> None:
     """Send in chunks, as fast as the client reads; its place is free before it knows that this is all."""
     content = answer.content if answer.cut is None else answer.content[: answer.cut]
     if answer.cut == 0:
@@ -58,8 +58,7 @@ async def send_answer(scope: Scope, receive: Receive, send: Send, answer: Answer
     last = max(0, len(content) - 1) // _CHUNK * _CHUNK
     for begin in range(0, last, _CHUNK):
         await send({"type": "http.response.body", "body": content[begin : begin + _CHUNK], "more_body": True})
-    if slot is not None:
-        slot.release()
+    slot.release()
     broken = answer.cut is not None
     await send({"type": "http.response.body", "body": content[last:], "more_body": broken})
     if broken:

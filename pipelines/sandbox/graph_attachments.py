@@ -11,6 +11,12 @@ from pipelines.mime.parts import Part
 from pipelines.sandbox.graph_errors import GraphError
 from pipelines.sandbox.graph_messages import MessageView, etag_key, shown_time
 from pipelines.sandbox.graph_parts import is_file, is_inline, open_message
+from pipelines.sandbox.graph_request import read_select
+
+_PROPERTIES = (
+    "id", "lastModifiedDateTime", "name", "contentType", "size", "isInline", "contentId", "contentLocation",
+    "contentBytes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,11 @@ def attachment(view: MessageView, attachment_id: str) -> Attached:
         if each.id == attachment_id:
             return each
     raise GraphError(404, "ErrorItemNotFound")
+
+
+def attachment_select(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """``$select`` for attachments. Raises ``GraphError`` for a property that they do not have."""
+    return read_select(names, _PROPERTIES, "attachment")
 
 
 def attachment_json(attached: Attached, select: tuple[str, ...] | None) -> dict[str, Any]:
@@ -76,5 +87,5 @@ def _name(attached: Attached) -> str:
 
 
 def _id(view: MessageView, place: int) -> str:
-    digest = sha512(f"{view.id} {place}".encode()).digest()
+    digest = sha512(f"{view.message.immutable_id} {place}".encode()).digest()
     return urlsafe_b64encode(b"\0\x03\x24" + digest + digest[:22]).decode()

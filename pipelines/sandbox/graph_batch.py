@@ -40,14 +40,12 @@ class Batch:
 
     async def _one(self, part: dict[str, Any]) -> dict[str, Any]:
         request = self._inner(part)
-        for needed in part.get("dependsOn", []):
+        for needed in part.get("dependsOn") or []:
             if (await self._done[needed])["status"] >= 400:
                 error = GraphError(424, "FailedDependency", f"Request {needed} failed.")
                 return _response(part["id"], self._door.refusal(request, error))
         async with self._turns:
-            answer, slot = await self._door.answer(request)
-            if slot is not None:
-                slot.release()
+            answer = await self._door.inside_batch(request)
         if answer.cut is not None:
             answer = self._door.refusal(request, GraphError(504, "UnknownError", ""))
         return _response(part["id"], answer)
@@ -71,20 +69,17 @@ def _parts(body: bytes) -> list[dict[str, Any]]:
         raise bad_request(f"Number of batch request steps exceeds the maximum value of {_MOST}.")
     if not parts or len(named) != len(parts):
         raise bad_request("Request id in a batch has to be there and unique.")
-    earlier: set[str] = set()
+    earlier: list[str] = []
     for each in parts:
-        url = each.get("url", "")
-        if (
-            not isinstance(each["id"], str)
-            or not isinstance(url, str)
-            or not isinstance(each.get("method"), str)
-        ):
+        if not all(isinstance(each.get(name), str) for name in ("id", "method", "url")):
             raise bad_request("A request needs id, method and url.")
-        if "://" in url or url.strip("/").lower().startswith("$batch"):
+        if not isinstance(each.get("headers") or {}, dict):
+            raise bad_request("Headers of a request are an object.")
+        if "://" in each["url"] or each["url"].strip("/").lower().startswith("$batch"):
             raise bad_request("A request of a batch has a relative url, and is not a batch.")
-        if not set(each.get("dependsOn") or []) <= earlier:
+        if not all(needed in earlier for needed in each.get("dependsOn") or []):
             raise bad_request("dependsOn names requests that come before.")
-        earlier.add(each["id"])
+        earlier.append(each["id"])
     return list(parts)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipelines.sandbox.graph_call import GraphCall
 from pipelines.sandbox.graph_errors import GraphError
-from pipelines.sandbox.graph_filter import Condition, read_filter
-from pipelines.sandbox.graph_messages import MARKS, MessageView, message_select
+from pipelines.sandbox.graph_filter import Condition, fulfils, read_filter
+from pipelines.sandbox.graph_messages import MARKS, message_select
 from pipelines.sandbox.graph_rounds import given_token, next_page, recall
 from pipelines.sandbox.graph_states import DeltaState
 from pipelines.sandbox.store import Change, ChangeKind, Folder
@@ -102,7 +102,7 @@ def _first_round(call: GraphCall, folder: Folder, terms: _Terms) -> DeltaState:
     store = call.mailbox.store
     upto, placed = store.snapshot(lambda: (store.latest_change, call.mailbox.messages(folder)))
     if terms.conditions:
-        placed = [each for each in placed if _fulfils(call.view(each), terms)]
+        placed = [each for each in placed if fulfils(call.view(each), terms.conditions)]
     if terms.newest_first or terms.conditions:
         placed.sort(key=lambda each: each.message.received_at, reverse=True)
     else:
@@ -165,10 +165,6 @@ def _state(terms: _Terms, upto: int, entries: list[_Entry]) -> DeltaState:
     return DeltaState(terms, upto, tuple(wanted[: terms.most]))
 
 
-def _fulfils(view: MessageView, terms: _Terms) -> bool:
-    return all(each.holds(view) for each in terms.conditions)
-
-
 def _shown(call: GraphCall, terms: _Terms, entry: _Entry) -> dict[str, Any] | None:
     """An entry as it is now; None for one that is not there any more, or that the filter leaves out."""
     if entry.kind == _DELETED:
@@ -179,7 +175,7 @@ def _shown(call: GraphCall, terms: _Terms, entry: _Entry) -> dict[str, Any] | No
         view = call.view(call.mailbox.message(entry.immutable_id))
     except GraphError:
         return None
-    if view.message.mutable_id != entry.mutable_id or not _fulfils(view, terms):
+    if view.message.mutable_id != entry.mutable_id or not fulfils(view, terms.conditions):
         return None
     select = terms.select
     if entry.flags is not None:

@@ -5,52 +5,41 @@ named ``graph_…`` gives its sources. Faults at this door name commands by endp
 ``graph_routes``; what becomes of each kind is in docs/sandbox.md.
 """
 
-import asyncio
 import gzip
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from collections.abc import Iterable
 from random import Random
 from uuid import uuid4
 
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Mount
 
-from pipelines.sandbox.entra import GRAPH, Entra, TokenRefusedError
-from pipelines.sandbox.faults import Door, Fault, FaultKind, Faults, RetryAfter
+from pipelines.sandbox.entra import Entra
+from pipelines.sandbox.faults import Door, FaultKind, Faults
 from pipelines.sandbox.graph_answer import Answer, Receive, Scope, Send, as_json, send_answer
 from pipelines.sandbox.graph_batch import Batch
 from pipelines.sandbox.graph_call import GraphCall
 from pipelines.sandbox.graph_errors import GraphError
+from pipelines.sandbox.graph_faults import misbehave
+from pipelines.sandbox.graph_gate import READING, Gate
 from pipelines.sandbox.graph_limits import Limiter, Slot
 from pipelines.sandbox.graph_mailbox import GraphMailbox
 from pipelines.sandbox.graph_request import VERSION, GraphRequest
 from pipelines.sandbox.graph_routes import GraphRoute, find_route
 from pipelines.sandbox.graph_settings import GraphSettings
 from pipelines.sandbox.graph_states import DeltaStates
-from pipelines.sandbox.store import Mailbox, Store, StoreError
+from pipelines.sandbox.store import Store, StoreError
 
 _ROLES = {"translateExchangeIds": "User.Read.All"}
 _INNER = ("innerError", "innererror")
-_WRITING = ("POST", "PUT", "PATCH", "DELETE")
-_REFUSED_TOKENS = {
-    "ExpiredSignatureError": "Lifetime validation failed, the token is expired.",
-    "InvalidAudienceError": "Access token validation failure. Invalid audience.",
-    "InvalidSignatureError": "Access token validation failure. Invalid signature.",
-}
-_CHALLENGE = {
-    "WWW-Authenticate": 'Bearer realm="", '
-    'authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", '
-    'client_id="00000003-0000-0000-c000-000000000000"'
-}
 
 
 class GraphDoor:
     """An ASGI application."""
 
     def __init__(self, store: Store, entra: Entra, faults: Faults, seed: int = 0) -> None:
-        self._store, self._entra, self._faults = store, entra, faults
+        self._store, self._faults = store, faults
         self.settings = GraphSettings()
+        self._gate = Gate(store, entra, self.settings)
         self._limiter = Limiter(self.settings)
         self._states = DeltaStates()
         self._random = Random(seed)
@@ -62,54 +51,43 @@ class GraphDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         request = await _read(scope, receive)
-        slot: Slot | None = None
-        try:
-            if request.segments == ("$batch",) and request.method == "POST":
-                answer = await self._batch(request)
-            else:
-                answer, slot = await self.answer(request)
+        is_batch = request.segments == ("$batch",) and request.method == "POST"
+        with Slot(self._limiter) as slot:
+            answer = await (self._batch(request) if is_batch else self._one(request, slot))
             await send_answer(scope, receive, send, answer, slot)
-        finally:
-            if slot is not None:
-                slot.release()
 
-    async def answer(self, request: GraphRequest) -> tuple[Answer, Slot | None]:
-        """The answer to a request, and its place among those in flight until it is sent."""
-        slot: Slot | None = None
+    async def inside_batch(self, request: GraphRequest) -> Answer:
+        """The answer to a request of a batch."""
+        with Slot(self._limiter) as slot:
+            return await self._one(request, slot)
+
+    async def _one(self, request: GraphRequest, slot: Slot) -> Answer:
+        """The answer to a request, which takes its place among those in flight."""
         try:
-            self._note(request)
+            self._gate.refuse_writing(request)
             request.check()
             route, keys = find_route(request.method, request.segments, self.settings.cloud)
             user = keys.pop("user")
             fault = self._faults.match(Door.GRAPH, route.command, user, self._uid(user, keys.get("message")))
-            mailbox = self._enter(request, route, user)
-            slot = self._limiter.admit(mailbox.address)
+            mailbox = self._gate.enter(request, user, _ROLES.get(route.command, READING))
+            slot.take(mailbox.address)
             if fault:
-                await _commit(fault)
-            call = GraphCall(
-                request,
-                GraphMailbox(self._store, mailbox),
-                user,
-                self.settings,
-                self._states,
-                self._random,
-                fault,
-            )
-            answer = await run_in_threadpool(self._work, route, call, keys)
+                await misbehave(fault)
+            opened = GraphMailbox(self._store, mailbox)
+            call = GraphCall(request, opened, user, self.settings, self._states, self._random, fault)
+            answer = await run_in_threadpool(self._work, route, call, keys.values())
         except GraphError as error:
-            if slot is not None:
-                slot.release()
-            return self.refusal(request, error), None
+            return self.refusal(request, error)
         if fault and fault.kind is FaultKind.DROP:
             answer.cut = fault.bytes
-        return answer, slot
+        return answer
 
     async def _batch(self, request: GraphRequest) -> Answer:
         fault = self._faults.match(Door.GRAPH, "$batch")
         try:
-            self.check_token(request)
+            self._gate.check_token(request)
             if fault:
-                await _commit(fault)
+                await misbehave(fault)
             answer = await Batch(self, request, self._random).answer()
         except GraphError as error:
             return self.refusal(request, error)
@@ -127,42 +105,6 @@ class GraphDoor:
             answer.content = as_json(answer.payload, control_characters=False)
         return answer
 
-    def check_token(self, request: GraphRequest, role: str = "Mail.Read") -> None:
-        """Raise ``GraphError`` unless the request's token is good for Graph and has ``role``."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise GraphError(401, "InvalidAuthenticationToken", "Access token is empty.", _CHALLENGE)
-        try:
-            self._entra.verify(token, GRAPH, role)
-        except TokenRefusedError as refused:
-            if str(refused).startswith("lacks"):
-                if self.settings.roles_required or role != "Mail.Read":
-                    raise GraphError(403, "ErrorAccessDenied") from None
-                return
-            text = _REFUSED_TOKENS.get(str(refused), "IDX14100: JWT is not well formed.")
-            raise GraphError(401, "InvalidAuthenticationToken", text, _CHALLENGE) from None
-
-    def _note(self, request: GraphRequest) -> None:
-        """Note what would write, and refuse it."""
-        reading = request.method == "POST" and request.segments[-1:] == ("translateExchangeIds",)
-        if request.method not in _WRITING or reading:
-            return
-        mailbox = request.segments[1] if len(request.segments) > 1 else ""
-        self._store.attempted("graph", mailbox, f"{request.method} {request.path}")
-        self.check_token(request)
-        raise GraphError(403, "ErrorAccessDenied")
-
-    def _enter(self, request: GraphRequest, route: GraphRoute, user: str) -> Mailbox:
-        """The mailbox, if the token and the administrator let the application in."""
-        self.check_token(request, _ROLES.get(route.command, "Mail.Read"))
-        try:
-            mailbox = self._store.mailbox(user)
-        except StoreError:
-            raise GraphError(404, "ErrorInvalidUser", f"The requested user '{user}' is invalid.") from None
-        if not mailbox.granted:
-            raise GraphError(403, "ErrorAccessDenied", "Access to OData is disabled.")
-        return mailbox
-
     def _uid(self, user: str, message_id: str | None) -> int | None:
         if message_id is None:
             return None
@@ -171,9 +113,9 @@ class GraphDoor:
         except StoreError:
             return None
 
-    def _work(self, route: GraphRoute, call: GraphCall, keys: Mapping[str, str]) -> Answer:
+    def _work(self, route: GraphRoute, call: GraphCall, keys: Iterable[str]) -> Answer:
         """Everything that takes time, away from the event loop."""
-        result = route.handler(call, *keys.values())
+        result = route.handler(call, *keys)
         request = call.request
         headers = {**_ids(request), "OData-Version": "4.0", **request.preferences.applied()}
         if isinstance(result, dict):
@@ -190,37 +132,6 @@ class GraphDoor:
             answer.content = gzip.compress(answer.content, 1)
             answer.headers["Content-Encoding"] = "gzip"
         return answer
-
-
-async def _commit(fault: Fault) -> None:
-    """Wait, or raise the refusals among the faults; what is left concerns the answer."""
-    match fault.kind:
-        case FaultKind.DELAY:
-            await asyncio.sleep(fault.seconds)
-        case FaultKind.EXPIRE:
-            text = _REFUSED_TOKENS["ExpiredSignatureError"]
-            raise GraphError(401, "InvalidAuthenticationToken", text, _CHALLENGE)
-        case FaultKind.THROTTLE:
-            raise GraphError(429, "ApplicationThrottled", headers=_wait(fault, RetryAfter.SECONDS))
-        case FaultKind.REFUSE:
-            raise GraphError(403, "ErrorAccessDenied")
-        case FaultKind.UNAVAILABLE:
-            raise GraphError(503, "")
-        case FaultKind.PLACEHOLDER:
-            raise GraphError(500, "ErrorMimeContentConversionFailed")
-        case FaultKind.ERROR:
-            raise GraphError(fault.status, fault.code, headers=_wait(fault, RetryAfter.NONE))
-
-
-def _wait(fault: Fault, otherwise: RetryAfter) -> dict[str, str]:
-    """How long to wait, in the way that the fault says."""
-    match fault.retry_after or otherwise:
-        case RetryAfter.SECONDS:
-            return {"Retry-After": f"{fault.seconds:g}"}
-        case RetryAfter.DATE:
-            moment = datetime.now(UTC) + timedelta(seconds=fault.seconds)
-            return {"Retry-After": format_datetime(moment, usegmt=True)}
-    return {}
 
 
 def _ids(request: GraphRequest) -> dict[str, str]:

@@ -60,6 +60,11 @@ class Condition:
         return _COMPARE[self.operator](found, self.value)
 
 
+def fulfils(view: MessageView, conditions: Sequence[Condition]) -> bool:
+    """Whether a message fulfils all of them."""
+    return all(each.holds(view) for each in conditions)
+
+
 def read_filter(text: str | None) -> tuple[Condition, ...]:
     """The conditions of a ``$filter``. Raises ``GraphError`` for what Exchange does not search by."""
     if not text:

@@ -5,42 +5,60 @@ Source: Microsoft, "Microsoft Graph service-specific throttling limits" (Outlook
 
 import time
 from collections import Counter
+from types import TracebackType
 
 from pipelines.sandbox.graph_errors import GraphError
 from pipelines.sandbox.graph_settings import GraphSettings
 
 
 class Slot:
-    """A place among the requests in flight."""
+    """A request's place among those in flight, once it has one."""
 
-    def __init__(self, running: Counter[str], mailbox: str) -> None:
-        self._running, self._mailbox = running, mailbox
-        self._held = True
+    def __init__(self, limiter: "Limiter") -> None:
+        self._limiter = limiter
+        self._mailbox: str | None = None
+
+    def take(self, mailbox: str) -> None:
+        """Raises ``GraphError`` 429 where too many are in flight, or too much has been asked."""
+        self._limiter.admit(mailbox)
+        self._mailbox = mailbox
 
     def release(self) -> None:
         """Make room; once is enough."""
-        if self._held:
-            self._held = False
-            self._running[self._mailbox] -= 1
+        if self._mailbox is not None:
+            self._limiter.leave(self._mailbox)
+            self._mailbox = None
+
+    def __enter__(self) -> "Slot":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
 
 class Limiter:
-    """Counts requests of each mailbox; used in one thread."""
+    """Counts the requests of each mailbox; used in one thread."""
 
     def __init__(self, settings: GraphSettings) -> None:
         self._settings = settings
         self._running: Counter[str] = Counter()
         self._windows: dict[str, tuple[float, int]] = {}
 
-    def admit(self, mailbox: str) -> Slot:
-        """Let a request in. Raises ``GraphError`` 429 where there are too many."""
+    def admit(self, mailbox: str) -> None:
+        """One more in flight. Raises ``GraphError`` 429."""
         self._count(mailbox)
         if self._running[mailbox] >= self._settings.concurrency:
             raise _throttled(self._settings.retry_after)
         self._running[mailbox] += 1
-        return Slot(self._running, mailbox)
+
+    def leave(self, mailbox: str) -> None:
+        """One less in flight."""
+        self._running[mailbox] -= 1
 
     def _count(self, mailbox: str) -> None:
+        """Refused requests count as well."""
         now = time.monotonic()
         start, asked = self._windows.get(mailbox, (now, 0))
         if now - start >= self._settings.window:

@@ -5,14 +5,14 @@ Source: Microsoft, "List mailFolders", "List childFolders", "List messages", "Ge
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from pipelines.sandbox.graph_attachments import attachment_json, attachments
+from pipelines.sandbox.graph_attachments import attachment_json, attachment_select, attachments
 from pipelines.sandbox.graph_call import GraphCall
-from pipelines.sandbox.graph_errors import GraphError
-from pipelines.sandbox.graph_filter import check_efficient, read_filter, read_order, sort
+from pipelines.sandbox.graph_errors import GraphError, bad_request
+from pipelines.sandbox.graph_filter import check_efficient, fulfils, read_filter, read_order, sort
 from pipelines.sandbox.graph_folders import folder_json, folder_select
 from pipelines.sandbox.graph_mailbox import Placed
 from pipelines.sandbox.graph_messages import MessageView, extended_properties, message_select
@@ -28,6 +28,7 @@ def list_folders(call: GraphCall, parent_id: str | None = None) -> dict[str, Any
     """The children of a folder, or of the mailbox's root: never the whole tree."""
     mailbox = call.mailbox
     parent = mailbox.root if parent_id is None else mailbox.folder(parent_id)
+    _refuse(call, "$search", "$orderby")
     select = folder_select(call.request.names("$select"))
     found = _named(call, mailbox.children(parent, hidden=call.request.flag("includehiddenfolders")))
     where = "mailFolders" if parent_id is None else f"mailFolders('{parent_id}')/childFolders"
@@ -37,6 +38,12 @@ def list_folders(call: GraphCall, parent_id: str | None = None) -> dict[str, Any
         **rest,
         "value": [folder_json(mailbox, each, select) for each in page],
     }
+
+
+def _refuse(call: GraphCall, *options: str) -> None:
+    """Say that an option is not answered, rather than answer without it."""
+    if call.request.options.keys() & set(options):
+        raise GraphError(400, "ErrorInvalidRequest")
 
 
 def _named(call: GraphCall, found: list[Folder]) -> list[Folder]:
@@ -66,9 +73,7 @@ def one_folder(call: GraphCall, folder_id: str) -> dict[str, Any]:
 
 def list_messages(call: GraphCall, folder_id: str | None = None) -> dict[str, Any]:
     """A page of a folder's messages, or of the mailbox's; newest first."""
-    options = call.request.options
-    if "$search" in options:
-        raise GraphError(400, "ErrorInvalidRequest")
+    _refuse(call, "$search")
     select = message_select(call.request.names("$select"), headers=call.has_headers)
     views = _found(call, folder_id)
     page, rest = _paged(call, views)
@@ -83,7 +88,9 @@ def list_messages(call: GraphCall, folder_id: str | None = None) -> dict[str, An
 
 def count_messages(call: GraphCall, folder_id: str | None = None) -> int:
     """How many messages there are, or how many a filter finds."""
-    return len(_found(call, folder_id))
+    conditions = read_filter(call.request.options.get("$filter"))
+    placed = _placed(call, folder_id)
+    return sum(1 for each in placed if not conditions or fulfils(call.view(each), conditions))
 
 
 def one_message(call: GraphCall, placed: Placed) -> dict[str, Any]:
@@ -97,7 +104,7 @@ def one_message(call: GraphCall, placed: Placed) -> dict[str, Any]:
 def list_attachments(call: GraphCall, placed: Placed) -> dict[str, Any]:
     """A message's attachments, each with its content."""
     view = call.view(placed)
-    chosen = call.request.names("$select")
+    chosen = attachment_select(call.request.names("$select"))
     page, rest = _paged(call, attachments(view))
     where = f"messages('{quote(view.id, safe='')}')/attachments"
     return {
@@ -111,24 +118,29 @@ def _found(call: GraphCall, folder_id: str | None) -> list[MessageView]:
     conditions = read_filter(call.request.options.get("$filter"))
     order = read_order(call.request.options.get("$orderby"))
     check_efficient(conditions, order)
-    mailbox = call.mailbox
-    placed = mailbox.everything() if folder_id is None else mailbox.messages(mailbox.folder(folder_id))
-    views = [call.view(each) for each in placed]
+    views = [call.view(each) for each in _placed(call, folder_id)]
     if conditions:
-        views = [each for each in views if all(condition.holds(each) for condition in conditions)]
+        views = [each for each in views if fulfils(each, conditions)]
     sort(views, order)
     return views
+
+
+def _placed(call: GraphCall, folder_id: str | None) -> Iterable[Placed]:
+    mailbox = call.mailbox
+    return mailbox.everything() if folder_id is None else mailbox.messages(mailbox.folder(folder_id))
 
 
 def _message_json(call: GraphCall, view: MessageView, select: Sequence[str] | None) -> dict[str, Any]:
     shown = view.json(select)
     expand = call.request.options.get("$expand", "")
-    if "singlevalueextendedproperties" in expand.lower():
+    if expand.lower().startswith("singlevalueextendedproperties"):
         properties = extended_properties(view, expand)
         if properties:
             shown["singleValueExtendedProperties"] = properties
-    if expand.lower().startswith("attachments"):
+    elif expand.lower() == "attachments":
         shown["attachments"] = [attachment_json(each, None) for each in attachments(view)]
+    elif expand:
+        raise bad_request(f"Parsing OData Select and Expand failed: {expand}")
     return shown
 
 

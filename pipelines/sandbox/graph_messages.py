@@ -15,7 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from pipelines.mime import Address, Identity, Record, identity_from_headers, normalise
+from pipelines.mime.charsets import decode
 from pipelines.mime.fields import unfold
+from pipelines.mime.parts import Part
+from pipelines.mime.reports import meeting
 from pipelines.mime.visible import visible_text
 from pipelines.mime.words import raw_text
 from pipelines.sandbox.graph_mailbox import Placed
@@ -30,6 +33,9 @@ _MEETINGS = {
     "REPLY": ("eventMessageResponse", "meetingAccepted"),
     "CANCEL": ("eventMessage", "meetingCancelled"),
 }
+_REPLIES = {b"TENTATIVE": "meetingTenativelyAccepted", b"DECLINED": "meetingDeclined"}
+"""The first one is spelled so."""
+_REPLY = re.compile(rb"PARTSTAT=(\w+)", re.IGNORECASE)
 _CALENDARS = (b"text/calendar", b"Text/Calendar", b"TEXT/CALENDAR")
 _EXTENDED = re.compile(r"id\s+eq\s+'(\w+)\s+0x([0-9a-fA-F]+)'")
 
@@ -87,14 +93,11 @@ class MessageView:
         """The types of a meeting message; None for any other."""
         if not any(each in self.mime for each in _CALENDARS):
             return None
-        found = self.record.meeting
-        return _MEETINGS.get(found.method) if found else None
+        return next((_meeting(each) for each in open_message(self.mime).attached if not is_file(each)), None)
 
     @cached_property
     def has_attachments(self) -> bool:
         """Whether it has any that are not inline."""
-        if b"multipart/" not in self.header.lower() and self.record.text is not None:
-            return False
         return any(is_file(each) and not is_inline(each) for each in open_message(self.mime).attached)
 
     def body(self) -> dict[str, str]:
@@ -124,8 +127,8 @@ class MessageView:
 
     def importance(self) -> str:
         """``low``, ``normal`` or ``high``."""
-        found = dict(reversed(header_lines(self.header))).get("importance", "").lower()
-        return found if found in ("low", "high") else "normal"
+        found = [value.lower() for name, value in header_lines(self.header) if name.lower() == "importance"]
+        return found[0] if found and found[0] in ("low", "high") else "normal"
 
     def json(self, select: Sequence[str] | None) -> dict[str, Any]:
         """The message, with its id and type whatever is selected."""
@@ -230,6 +233,16 @@ def header_lines(header: bytes) -> list[tuple[str, str]]:
         if colon:
             found.append((raw_text(name, set()).strip(), raw_text(value.strip(), set())))
     return found
+
+
+def _meeting(calendar: Part) -> tuple[str, str] | None:
+    """The types of a message with this calendar, by its method (RFC 5546)."""
+    text = decode(calendar.content, calendar.parameters.get("charset"), set())
+    found = _MEETINGS.get(meeting(text, calendar.parameters.get("method")).method)
+    if found is None or found[0] != "eventMessageResponse":
+        return found
+    reply = _REPLY.search(calendar.content)
+    return found[0], _REPLIES.get(reply[1].upper() if reply else b"", found[1])
 
 
 def _as_page(text: str) -> str:

@@ -36,7 +36,7 @@ class Preferences:
             for match in _PREFERENCE.finditer(header)
             if match[1]
         }
-        size = found.get("odata.maxpagesize", "")
+        size = found.get("odata.maxpagesize") or found.get("maxpagesize", "")
         return cls(
             found.get("idtype", "").lower() == "immutableid",
             min(int(size), MOST_PER_PAGE) if size.isdecimal() and int(size) else None,
@@ -74,6 +74,7 @@ class GraphRequest:
     ) -> "GraphRequest":
         """``url``: the path below the root with its query, percent-encoded."""
         path, _, query = url.partition("?")
+        path = f"/{path.strip('/')}"
         options = {name.lower(): value for name, value in parse_qsl(query, keep_blank_values=True)}
         preferences = Preferences.read(headers.get("prefer", ""))
         return cls(method, root, path, _segments(path), options, headers, body, preferences)
@@ -108,7 +109,7 @@ class GraphRequest:
     def names(self, name: str) -> tuple[str, ...] | None:
         """A list option such as ``$select``; None where it is not given."""
         given = self.options.get(name)
-        if not given:
+        if not given or given == "*":
             return None
         return tuple(each.strip() for each in given.split(",") if each.strip())
 

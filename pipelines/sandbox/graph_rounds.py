@@ -27,6 +27,8 @@ def given_token(call: GraphCall) -> str | None:
 def recall(call: GraphCall, key: str, token: str) -> DeltaState:
     """The state behind a link. Raises ``GraphError`` 410 once it is forgotten."""
     try:
+        if call.fault and call.fault.kind is FaultKind.FORGET:
+            raise GraphError(410, "SyncStateNotFound")
         return call.states.recall(key, token)
     except GraphError as error:
         if error.status == 410 and call.settings.gone_with_location:

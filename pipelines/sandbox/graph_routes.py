@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.sandbox.graph_attachments import attachment, attachment_json
+from pipelines.sandbox.graph_attachments import attachment, attachment_json, attachment_select
 from pipelines.sandbox.graph_call import GraphCall
 from pipelines.sandbox.graph_delta import message_delta
 from pipelines.sandbox.graph_errors import GraphError, bad_request
@@ -80,7 +80,8 @@ def _attachments(call: GraphCall, message: str) -> dict[str, Any]:
 
 def _attachment(call: GraphCall, message: str, attachment_id: str) -> dict[str, Any]:
     view = call.view(call.mailbox.message(message))
-    shown = attachment_json(attachment(view, attachment_id), call.request.names("$select"))
+    select = attachment_select(call.request.names("$select"))
+    shown = attachment_json(attachment(view, attachment_id), select)
     return {"@odata.context": call.context("messages/attachments/$entity"), **shown}
 
 

@@ -46,12 +46,15 @@ class GraphSettings:
 
     def change(self, **given: Any) -> dict[str, Any]:
         """Change what is given, and tell everything. Raises ``ValueError`` for what is no setting."""
-        known = {each.name: each.type for each in fields(self)}
+        known = {each.name for each in fields(self)}
+        checked = {}
         for name, value in given.items():
             if name not in known:
-                raise ValueError(f"{name} is no setting: {', '.join(known)}")
+                raise ValueError(f"{name} is no setting: {', '.join(sorted(known))}")
             kind = type(getattr(self, name))
             if kind is bool and not isinstance(value, bool):
                 raise ValueError(f"{name} is true or false")
-            setattr(self, name, kind(value))
+            checked[name] = kind(value)
+        for name, value in checked.items():
+            setattr(self, name, value)
         return asdict(self)

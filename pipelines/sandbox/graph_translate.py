@@ -8,8 +8,10 @@ from typing import Any
 
 from pipelines.sandbox.graph_call import GraphCall
 from pipelines.sandbox.graph_errors import TEXTS, GraphError, bad_request
+from pipelines.sandbox.store import Message
 
 _MOST = 1000
+_MALFORMED = "ErrorInvalidIdMalformed"
 _FORMATS = ("entryId", "ewsId", "immutableEntryId", "restId", "restImmutableEntryId")
 _TO_EWS = str.maketrans("-_", "/+")
 _FROM_EWS = str.maketrans("/+", "-_")
@@ -22,7 +24,7 @@ def translate_ids(call: GraphCall) -> dict[str, Any]:
         ids, source, target = body["inputIds"], body["sourceIdType"], body["targetIdType"]
     except (ValueError, KeyError, TypeError):
         raise bad_request("The request needs inputIds, sourceIdType and targetIdType.") from None
-    if not isinstance(ids, list) or not {source, target} <= set(_FORMATS):
+    if not isinstance(ids, list) or source not in _FORMATS or target not in _FORMATS:
         raise bad_request(f"inputIds is a list; formats are {', '.join(_FORMATS)}.")
     if len(ids) > _MOST:
         raise GraphError(400, "ErrorInvalidRequest", f"At most {_MOST} ids can be translated at once.")
@@ -33,19 +35,16 @@ def translate_ids(call: GraphCall) -> dict[str, Any]:
 
 
 def _translated(call: GraphCall, given: str, source: str, target: str) -> dict[str, Any]:
+    rest_id = given if source.startswith("rest") else given.translate(_FROM_EWS)
     try:
-        message = call.mailbox.message(_as_rest(given, source)).message
+        message = call.mailbox.message(rest_id).message
+        if rest_id != _id(message, source):
+            raise GraphError(400, _MALFORMED)
     except GraphError:
-        code = "ErrorInvalidIdMalformed"
-        return {"sourceId": given, "errorDetails": {"code": code, "message": TEXTS[code]}}
-    immutable = target in ("restImmutableEntryId", "immutableEntryId")
-    found = message.immutable_id if immutable else message.mutable_id
-    return {"sourceId": given, "targetId": _from_rest(found, target)}
+        return {"sourceId": given, "errorDetails": {"code": _MALFORMED, "message": TEXTS[_MALFORMED]}}
+    found = _id(message, target)
+    return {"sourceId": given, "targetId": found if target.startswith("rest") else found.translate(_TO_EWS)}
 
 
-def _as_rest(given: str, source: str) -> str:
-    return given if source.startswith("rest") else given.translate(_FROM_EWS)
-
-
-def _from_rest(found: str, target: str) -> str:
-    return found if target.startswith("rest") else found.translate(_TO_EWS)
+def _id(message: Message, kind: str) -> str:
+    return message.immutable_id if "immutable" in kind.lower() else message.mutable_id

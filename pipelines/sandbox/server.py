@@ -75,6 +75,10 @@ class _Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
 
+    def shutdown(self) -> None:
+        """At the end, whatever the client is about: its half of a TLS farewell may never come."""
+        self.transport.abort()
+
 
 @contextmanager
 def serve_https(application: Starlette, identity: Identity) -> Iterator[int]:

@@ -79,6 +79,8 @@ def test_what_the_doors_were_asked_is_counted(control: SandboxControl) -> None:
         ("rename_folder", {"address": KIM, "path": "Archive", "new_path": "Inbox"}, "cannot become"),
         ("rename_folder", {"address": KIM, "path": "Archive", "new_path": "Archive/Old"}, "cannot become"),
         ("add_fault", {"kind": "explode", "door": "imap"}, "explode"),
+        ("add_fault", {"kind": "throttle", "door": "graph", "retry_after": "later"}, "later"),
+        ("graph", {"speed": 1}, "speed is no setting"),
         ("explode", {}, "operations are"),
     ],
 )

@@ -198,6 +198,13 @@ def test_bad_input_gets_a_clear_error_from_the_settings(given: dict[str, object]
         GraphSettings().change(**given)
 
 
+def test_bad_input_leaves_the_settings_as_they_were() -> None:
+    settings = GraphSettings()
+    with pytest.raises(ValueError, match="true or false"):
+        settings.change(concurrency=1, gzip="no")
+    assert settings == GraphSettings()
+
+
 def test_answers_are_compressed_for_those_who_accept_it(box: Box) -> None:
     message = box.deliver()
     plain = box.get(message_path(message, "/$value"), headers={"Accept-Encoding": "identity"})

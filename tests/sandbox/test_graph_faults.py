@@ -168,7 +168,12 @@ def test_a_storm_is_a_matter_of_chance_and_passes_every_kind(box: Box) -> None:
 
 def test_a_delta_link_may_be_forgotten_at_will(box: Box) -> None:
     box.fill(3)
-    _, link = box.round("mailFolders/inbox/messages/delta")
-    box.fault(FaultKind.ERROR, command="delta", status=410, code="SyncStateNotFound", times=1)
-    assert code(box.get(link)) == (410, "SyncStateNotFound")
+    start = "mailFolders/inbox/messages/delta"
+    _, link = box.round(start)
+    box.fault(FaultKind.FORGET, command="delta")
+    answer = box.get(link)
+    assert code(answer) == (410, "SyncStateNotFound")
+    assert answer.headers["location"].endswith("/messages/delta?$deltatoken=")
+    assert box.get(start).status_code == 200
+    box.world.faults.clear()
     assert box.get(link).status_code == 200

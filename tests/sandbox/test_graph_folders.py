@@ -118,6 +118,7 @@ def test_folders_are_found_by_name(box: Box) -> None:
     add(box, "O'Neil")
     assert names(box.json("mailFolders", params={"$filter": "displayName eq 'O''Neil'"})) == ["O'Neil"]
     assert code(box.get("mailFolders?$filter=isHidden eq true")) == (400, "ErrorInvalidUrlQueryFilter")
+    assert code(box.get("mailFolders?$orderby=displayName")) == (400, "ErrorInvalidRequest")
 
 
 @pytest.mark.parametrize("top", ["0", "-1", "x", "1001"])

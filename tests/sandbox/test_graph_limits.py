@@ -180,6 +180,8 @@ def test_requests_in_a_chain_run_one_after_the_other(box: Box) -> None:
         [{"id": "1", "method": "GET", "url": "https://graph.microsoft.com/v1.0/me"}],
         [{"id": "1", "method": "POST", "url": "/$batch"}],
         [{"id": "1", "method": "GET", "url": "/me", "dependsOn": ["2"]}],
+        [{"id": "1", "method": "GET", "url": "/me", "dependsOn": [{}]}],
+        [{"id": "1", "method": "GET", "url": "/me", "headers": "none"}],
         ["no request"],
     ],
 )

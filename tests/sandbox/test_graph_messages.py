@@ -195,7 +195,11 @@ def test_what_is_sorted_by_has_to_come_first_in_the_filter(box: Box) -> None:
 
 def test_a_message_tells_what_it_is(box: Box) -> None:
     message = box.deliver(
-        mail(3, "Gr\u00fc\u00dfe", "One\r\nTwo\r\n", "Cc: =?utf-8?Q?Zo=C3=AB?= <z@x>\r\n"), "Inbox", "flagged"
+        mail(
+            3, "Gr\u00fc\u00dfe", "One\r\nTwo\r\n", "Cc: =?utf-8?Q?Zo=C3=AB?= <z@x>\r\nIMPORTANCE: High\r\n"
+        ),
+        "Inbox",
+        "flagged",
     )
     shown = box.json(message_path(message))
     assert shown["subject"] == "Grüße"
@@ -212,6 +216,7 @@ def test_a_message_tells_what_it_is(box: Box) -> None:
     assert shown["toRecipients"][0]["emailAddress"]["name"] == "kim.akers@contoso.com"
     assert shown["ccRecipients"] == [{"emailAddress": {"name": "Zoë", "address": "z@x"}}]
     assert shown["flag"] == {"flagStatus": "flagged"}
+    assert shown["importance"] == "high"
     assert (shown["isRead"], shown["isDraft"], shown["hasAttachments"]) == (False, False, False)
     assert shown["bodyPreview"] == "One\r\nTwo"
     assert "internetMessageHeaders" not in shown
@@ -279,6 +284,30 @@ def test_a_meeting_message_has_a_type(box: Box, method: str, kind: str, meeting:
     assert box.json("messages?$select=id")["value"][0]["@odata.type"] == f"#microsoft.graph.{kind}"
 
 
+@pytest.mark.parametrize(
+    ("reply", "meeting"),
+    [
+        ("ACCEPTED", "meetingAccepted"),
+        ("TENTATIVE", "meetingTenativelyAccepted"),
+        ("DECLINED", "meetingDeclined"),
+    ],
+)
+def test_a_reply_to_a_meeting_says_which(box: Box, reply: str, meeting: str) -> None:
+    calendar = MEETING.format("REPLY").replace("UID:1", f"UID:1\r\nATTENDEE;PARTSTAT={reply}:mailto:a@b")
+    message = box.deliver(mail(1, more=ALTERNATIVE, body=calendar))
+    assert box.json(message_path(message))["meetingMessageType"] == meeting
+
+
+def test_a_calendar_that_is_attached_makes_no_meeting(box: Box) -> None:
+    attached = mail(1, more=ALTERNATIVE, body=MEETING.format("REQUEST")).replace(b"alternative", b"mixed")
+    message = box.deliver(attached)
+    shown = box.json(message_path(message))
+    assert "@odata.type" not in shown
+    assert shown["hasAttachments"]
+    found = box.json(message_path(message, "/attachments"))["value"]
+    assert [each["contentType"] for each in found] == ["text/calendar"]
+
+
 def test_attachments_are_files_and_items(box: Box) -> None:
     message = box.deliver(ATTACHED)
     assert box.json(message_path(message))["hasAttachments"]
@@ -294,6 +323,8 @@ def test_attachments_are_files_and_items(box: Box) -> None:
     inner = box.get(message_path(message, f"/attachments/{item['id']}/$value")).text
     assert inner.startswith("Subject: Inside\r\nMessage-ID: <in@x>\r\nMIME-Version: 1.0\r\n")
     assert code(box.get(message_path(message, "/attachments/AAMk"))) == (404, "ErrorItemNotFound")
+    assert set(box.json(f"{one}?$select=name")) >= {"id", "name"}
+    assert code(box.get(f"{one}?$select=subject")) == (400, "BadRequest")
     shown = box.json(message_path(message) + "?$expand=attachments&$select=id")
     assert [each["id"] for each in shown["attachments"]] == [pdf["id"], png["id"], item["id"]]
 
@@ -325,6 +356,8 @@ def test_extended_properties_are_named_in_short_hexadecimal(box: Box) -> None:
 def test_an_unknown_property_is_refused(box: Box) -> None:
     assert code(box.get("messages?$select=size")) == (400, "BadRequest")
     box.deliver()
+    assert code(box.get("messages?$expand=extensions")) == (400, "BadRequest")
+    assert "body" in box.json("messages?$select=*")["value"][0]
     assert set(box.json("messages?$select=ISREAD")["value"][0]) == {"@odata.etag", "id", "isRead"}
 
 
@@ -343,6 +376,8 @@ def test_ids_are_translated_one_by_one(box: Box) -> None:
     assert good == {"sourceId": message.mutable_id, "targetId": message.immutable_id}
     assert bad["errorDetails"]["code"] == "ErrorInvalidIdMalformed"
     assert "targetId" not in bad
+    wrong_format = ask([message.immutable_id], "restId", "restImmutableEntryId")
+    assert "targetId" not in wrong_format[0]
     ews = ask([message.immutable_id], "restImmutableEntryId", "ewsId")[0]["targetId"]
     assert not set(ews) & set("-_")
     assert ask([ews], "ewsId", "restId")[0]["targetId"] == message.mutable_id
@@ -352,6 +387,7 @@ def test_ids_are_translated_one_by_one(box: Box) -> None:
     "body",
     [{}, [], {"inputIds": "x", "sourceIdType": "restId", "targetIdType": "ewsId"},
      {"inputIds": [], "sourceIdType": "restId", "targetIdType": "mine"},
+     {"inputIds": [], "sourceIdType": [], "targetIdType": "restId"},
      {"inputIds": ["x"] * 1001, "sourceIdType": "restId", "targetIdType": "ewsId"}],
 )  # fmt: skip
 def test_a_translation_has_to_be_well_formed(box: Box, body: object) -> None:
