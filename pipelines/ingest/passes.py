@@ -162,6 +162,7 @@ class MailboxPass:
                     lambda account: self._progress(self._mailbox.address, account),
                     compared=compared,
                     shown_by_others=by_others,
+                    lake_is_new=not had_messages,
                 )
                 for folder, row in select_folders(self._workspace, self._mailbox, self._lease, source)
             ]

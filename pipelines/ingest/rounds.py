@@ -54,17 +54,20 @@ class Round:
         *,
         compared: bool = False,
         shown_by_others: bool = False,
+        lake_is_new: bool = False,
         window: Window | None = None,
     ) -> None:
         """``compared``: the folder is matched with the lake and brings nothing into it.
 
         ``shown_by_others``: another protocol has read the mailbox, so what is new here may be known.
+        ``lake_is_new``: the lake held nothing of the mailbox, so nothing that is listed can be known.
         """
         self.account = RoundAccount(row.folder_id, folder.path, clock.now(), window=window)
         self._source, self._folder, self._batch = source, folder, batch
         self._index, self._clock = index, clock
         self._progress = progress
         self._compared, self._shown_by_others = compared, shown_by_others
+        self._lake_is_new = lake_is_new
         self._cursor = row.cursor
         self._taken: set[str] = set()
 
@@ -224,7 +227,7 @@ class Round:
             new = self._follow(new)
         if new:
             in_bulk = recognise_all or len(new) >= RECOGNISE_FROM
-            if in_bulk or self._shown_by_others:
+            if not self._lake_is_new and (in_bulk or self._shown_by_others):
                 new = self._recognise(list(self._source.identify(self._folder, new)), new_here=not in_bulk)
         self._fetch([*new, *(entries[each] for each in edited)], edited=edited)
 

@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, required=True, help="where its files go")
     parser.add_argument("--mail", type=Path, help="mbox, Maildir or .eml folder to fill it with")
     parser.add_argument("--mailboxes", type=int, default=3)
+    parser.add_argument("--pop3", action="append", default=[], help="an address that is read by POP3")
     parser.add_argument("--messages", type=int, default=2400, help="generated messages in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--with-parent", action="store_true", help="end when the parent process does")
@@ -33,6 +34,7 @@ def main() -> int:
         with running(
             given.directory,
             mailboxes=given.mailboxes,
+            pop3=given.pop3,
             messages=given.messages,
             mail=given.mail,
             seed=given.seed,

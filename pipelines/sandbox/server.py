@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +37,17 @@ class Sandbox:
 
 @contextmanager
 def running(
-    directory: Path, *, mailboxes: int = 3, messages: int = 2400, mail: Path | None = None, seed: int = 0
+    directory: Path,
+    *,
+    mailboxes: int = 3,
+    pop3: Collection[str] = (),
+    messages: int = 2400,
+    mail: Path | None = None,
+    seed: int = 0,
 ) -> Iterator[Sandbox]:
     """A tenant with its files in ``directory``, on free ports of 127.0.0.1, for the length of the block.
+
+    ``pop3``: addresses that are read by POP3 in the configuration that it writes.
 
     Raises ``UsageError`` where ``mail`` is not there or holds no mail.
     """
@@ -48,7 +56,7 @@ def running(
     write_token(directory, identity.control_token)
     store = Store(directory / "store")
     try:
-        chosen = seats(mailboxes)
+        chosen = seats(mailboxes, pop3)
         furnish(store, chosen, messages, mail, seed)
         faults = Faults(seed)
         entra = Entra(identity, faults)

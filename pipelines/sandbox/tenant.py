@@ -1,7 +1,7 @@
 """The sandbox's mailboxes, their mail, and a configuration that reads them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,10 +58,14 @@ SEATS = (
 )
 
 
-def seats(mailboxes: int) -> list[Seat]:
-    """The first ``mailboxes`` seats; past the named ones they are numbered and read by IMAP."""
+def seats(mailboxes: int, pop3: Collection[str] = ()) -> list[Seat]:
+    """The first ``mailboxes`` seats; past the named ones they are numbered and read by IMAP.
+
+    ``pop3``: addresses that are read by POP3, whatever their seat says.
+    """
     numbered = (Seat(f"user{number:05d}@contoso.com", "imap") for number in range(len(SEATS), mailboxes))
-    return [*SEATS[:mailboxes], *numbered]
+    chosen = [*SEATS[:mailboxes], *numbered]
+    return [Seat(each.address, "pop3") if each.address in pop3 else each for each in chosen]
 
 
 def furnish(store: Store, chosen: list[Seat], messages: int, mail: Path | None, seed: int) -> None:

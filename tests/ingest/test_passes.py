@@ -1,5 +1,6 @@
 """Passes over mailboxes: what is read, stored, recognised and contained."""
 
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -14,9 +15,9 @@ from pipelines.ingest.passes import ingest_mailbox
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.mime import normalise
-from pipelines.sources.base import Entry, FetchFailed
+from pipelines.sources.base import Entry, FetchFailed, Folder
 from tests.ingest.conftest import rows
-from tests.ingest.model import ALEX, KIM, ModelFolder, ModelWorkspace, mail
+from tests.ingest.model import ALEX, KIM, ModelFolder, ModelSource, ModelWorkspace, mail
 
 
 def ingest(workspace: ModelWorkspace, address: str = KIM) -> MailboxReport:
@@ -319,8 +320,6 @@ def test_nothing_lost_a_lost_connection_keeps_what_came_and_goes_on_from_there(
 def test_nothing_lost_a_source_that_skips_an_id_leaves_the_round_open(
     workspace: ModelWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.ingest.model import ModelSource
-
     server = workspace.servers[KIM]
     fill(server.inbox, range(3))
     real = ModelSource.fetch
@@ -376,3 +375,24 @@ def test_a_big_move_is_recognised_from_the_listing(workspace: ModelWorkspace) ->
     ingest(workspace)
     assert server.fetched == []
     assert status(workspace.index, [KIM], workspace.clock.now())[0].occurrences == 251
+
+
+def test_a_first_pass_asks_for_no_headers_since_nothing_can_be_known(
+    workspace: ModelWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    real = ModelSource.identify
+
+    def identify(self: ModelSource, folder: Folder, entries: Sequence[Entry]) -> Iterable[Entry]:
+        asked.append(len(entries))
+        return real(self, folder, entries)
+
+    monkeypatch.setattr(ModelSource, "identify", identify)
+    server = workspace.servers[KIM]
+    server.page_size = 1000
+    fill(server.inbox, range(250))
+    ingest(workspace)
+    assert asked == []
+    server.inbox.renumber()
+    ingest(workspace)
+    assert asked == [250]
