@@ -38,6 +38,7 @@ class Control:
         self._do |= {
             "deliver": self._deliver,
             "edit": self._edit,
+            "hide": self._hide,
             "set_flags": self._set_flags,
             "add_fault": self._add_fault,
             "clear_faults": faults.clear,
@@ -82,6 +83,9 @@ class Control:
 
     def _edit(self, address: str, path: str, uid: int, mime: str) -> Message:
         return self._store.edit(address, path, uid, b64decode(mime, validate=True))
+
+    def _hide(self, address: str, path: str, uid: int, door: str, hidden: bool = True) -> Message:
+        return self._store.hide(address, path, uid, Door(door), hidden=hidden)
 
     def _set_flags(self, address: str, path: str, uid: int, flags: list[str]) -> None:
         self._store.set_flags(address, path, uid, frozenset(flags))
@@ -146,6 +150,7 @@ def _shown(message: Message) -> dict[str, Any]:
         "size": message.size,
         "received_at": message.received_at.isoformat(),
         "flags": sorted(message.flags),
+        "hidden_from": sorted(message.hidden_from),
     }
 
 

@@ -7,6 +7,7 @@ Source: Microsoft, "mailFolder resource type" (well-known names, hidden and sear
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipelines.sandbox.faults import Door
 from pipelines.sandbox.graph_errors import GraphError
 from pipelines.sandbox.store import Folder, Mailbox, Message, Store, StoreError
 
@@ -77,7 +78,8 @@ class GraphMailbox:
         if folder.search:
             found = (each for each in self.everything() if "seen" not in each.message.flags)
             return list(found)
-        return self.store.snapshot(lambda: [Placed(folder, each) for each in folder.messages.values()])
+        shown = self.store.snapshot(lambda: list(folder.messages.values()))
+        return [Placed(folder, each) for each in shown if Door.GRAPH not in each.hidden_from]
 
     def everything(self) -> Iterable[Placed]:
         """The messages of every visible folder, Deleted Items included."""
@@ -91,7 +93,7 @@ class GraphMailbox:
             folder, message = self.store.find(self.address, message_id)
         except StoreError:
             raise _nothing(message_id) from None
-        if not folder.holds_mail:
+        if not folder.holds_mail or Door.GRAPH in message.hidden_from:
             raise _nothing(message_id)
         return Placed(folder, message)
 

@@ -7,6 +7,7 @@ tells their class; a few roles show as attributes without SPECIAL-USE being adve
 from imapclient.imap_utf7 import decode, encode
 from twisted.mail.imap4 import IllegalClientResponse, wildcardToRegexp
 
+from pipelines.sandbox.faults import Door
 from pipelines.sandbox.store import Folder, Store
 
 _ATTRIBUTES = {"sent": " \\Sent", "drafts": " \\Drafts", "trash": " \\Trash", "junk": " \\Junk"}
@@ -57,7 +58,7 @@ def list_lines(store: Store, address: str, pattern: bytes, command: str) -> list
 def status_line(store: Store, address: str, path: str, items: list[bytes]) -> bytes:
     """The STATUS line; items come in the server's order. Raises ``IllegalClientResponse``."""
     folder = store.folder(address, path)
-    messages = store.listing(address, path)
+    messages = store.listing(address, path, Door.IMAP)
     known = {
         b"MESSAGES": len(messages),
         b"RECENT": 0,

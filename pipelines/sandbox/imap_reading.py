@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.protocol import connectionDone
 from twisted.mail.imap4 import IllegalClientResponse
 
-from pipelines.sandbox.faults import FaultKind
+from pipelines.sandbox.faults import Door, FaultKind
 from pipelines.sandbox.imap_fetch import answer, asks_content, marks_seen
 from pipelines.sandbox.imap_folders import list_lines, status_line, stored_path, visible_folders
 from pipelines.sandbox.imap_search import Search, positions, sequence_set
@@ -111,7 +111,10 @@ class ImapReading(ImapSession):
         """The folder and its messages at one moment; the messages stay as they are."""
         store, address = self.store, self.address or ""
         return store.snapshot(
-            lambda: (copy(store.folder(address, path)), [copy(each) for each in store.listing(address, path)])
+            lambda: (
+                copy(store.folder(address, path)),
+                [copy(each) for each in store.listing(address, path, Door.IMAP)],
+            )
         )
 
     def refresh(self) -> None:

@@ -175,7 +175,7 @@ class Pop3Door(DoorSession, LineReceiver, TimeoutMixin):
         """The Inbox as it is now, and stays for this session."""
         store = self.tenancy.store
         try:
-            return store.snapshot(lambda: [copy(each) for each in store.listing(address, _INBOX)])
+            return store.snapshot(lambda: [copy(each) for each in store.listing(address, _INBOX, Door.POP3)])
         except StoreError:
             return []
 

@@ -62,6 +62,8 @@ class Message:
     modified_at: datetime
     change_key: int = 0
     """Grows with every change of the message."""
+    hidden_from: frozenset[str] = frozenset()
+    """Doors that do not show it."""
 
 
 @dataclass(slots=True)
@@ -187,10 +189,11 @@ class Store:
                 raise StoreError(f"no message of this id in {address}")
             return folder, message
 
-    def listing(self, address: str, path: str) -> list[Message]:
-        """The messages of a folder in UID order, as they are now."""
+    def listing(self, address: str, path: str, door: str = "") -> list[Message]:
+        """The messages of a folder in UID order, as they are now; only those that ``door`` shows."""
         with self._lock:
-            return list(self.folder(address, path).messages.values())
+            messages = self.folder(address, path).messages.values()
+            return [each for each in messages if door not in each.hidden_from]
 
     def read(self, message: Message) -> bytes:
         """A message's bytes."""
@@ -339,6 +342,20 @@ class Store:
             self._number(folder, message)
             message.modified_at = self._now()
             self._log(folder, ChangeKind.UPDATED, message)
+            return message
+
+    def hide(self, address: str, path: str, uid: int, door: str, *, hidden: bool = True) -> Message:
+        """Let one door not show a message that the others do, or show it again. Raises ``StoreError``.
+
+        A door does not say that it hides something. What it shows again it tells as a change.
+        """
+        with self._lock:
+            message = self.message(address, path, uid)
+            if hidden:
+                message.hidden_from |= {door}
+            elif door in message.hidden_from:
+                message.hidden_from -= {door}
+                self._log(self.folder(address, path), ChangeKind.UPDATED, message)
             return message
 
     def reset_uidvalidity(self, address: str, path: str) -> None:

@@ -59,6 +59,16 @@ def test_a_mailbox_can_be_closed_to_the_application_and_opened_again(control: Sa
         assert shown[KIM] is granted
 
 
+def test_a_message_can_be_hidden_from_one_door(control: SandboxControl) -> None:
+    control.do("create_folder", address=KIM, path="Veiled")
+    there = {"address": KIM, "path": "Veiled"}
+    control.deliver(**there, mime=MAIL)
+    assert control.do("hide", **there, uid=1, door="graph")["hidden_from"] == ["graph"]
+    (listed,) = [each for each in control.messages() if each["folder"] == "Veiled"]
+    assert listed["hidden_from"] == ["graph"]
+    assert control.do("hide", **there, uid=1, door="graph", hidden=False)["hidden_from"] == []
+
+
 def test_what_the_doors_were_asked_is_counted(control: SandboxControl) -> None:
     assert set(control.do("asked")) == {"entra", "imap", "pop3", "graph"}
 
@@ -81,6 +91,8 @@ def test_what_the_doors_were_asked_is_counted(control: SandboxControl) -> None:
         ("add_fault", {"kind": "explode", "door": "imap"}, "explode"),
         ("add_fault", {"kind": "throttle", "door": "graph", "retry_after": "later"}, "later"),
         ("graph", {"speed": 1}, "speed is no setting"),
+        ("hide", {"address": KIM, "path": "Inbox", "uid": 1, "door": "window"}, "window"),
+        ("hide", {"address": KIM, "path": "Inbox", "uid": 99, "door": "graph"}, "no message 99"),
         ("explode", {}, "operations are"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.sandbox.faults import FaultKind
 from pipelines.sandbox.store import Message
-from tests.sandbox.graph_world import Box, code
+from tests.sandbox.graph_world import Box, code, message_path
 
 START = "mailFolders/inbox/messages/delta"
 
@@ -339,3 +339,15 @@ def test_extended_properties_are_not_told(box: Box) -> None:
     box.deliver()
     query = "$expand=singleValueExtendedProperties($filter=id eq 'Integer 0x0E08')"
     assert "singleValueExtendedProperties" not in box.json(f"{START}?{query}")["value"][0]
+
+
+def test_what_is_hidden_from_the_door_is_nowhere_until_it_is_shown_again(box: Box) -> None:
+    message, other = box.fill(2)
+    box.world.store.hide(box.address, "Inbox", message.uid, "graph")
+    told, link = box.round(START)
+    assert shown(told) == {other.immutable_id}
+    assert box.get("mailFolders/inbox/messages/$count").text == "1"
+    assert code(box.get(message_path(message))) == (404, "ErrorItemNotFound")
+    assert box.round(link)[0] == []
+    box.world.store.hide(box.address, "Inbox", message.uid, "graph", hidden=False)
+    assert shown(box.round(link)[0]) == {message.immutable_id}

@@ -716,3 +716,16 @@ def test_xoauth2_of_the_client_is_what_the_door_reads(world: World) -> None:
     client = imaplib.IMAP4_SSL("127.0.0.1", world.doors.imap_port, ssl_context=world.tls)
     assert client.authenticate("XOAUTH2", lambda _: xoauth2(KIM.upper(), world.token()))[0] == "OK"
     client.logout()
+
+
+def test_what_is_hidden_from_the_door_is_neither_listed_nor_counted(world: World) -> None:
+    world.deliver()
+    world.deliver()
+    world.store.hide(KIM, "Inbox", 1, "imap")
+    client = world.imapclient()
+    assert client.folder_status("INBOX", ["MESSAGES"]) == {b"MESSAGES": 1}
+    client.select_folder("INBOX", readonly=True)
+    assert client.search() == [2]
+    world.store.hide(KIM, "Inbox", 1, "imap", hidden=False)
+    client.noop()
+    assert client.search() == [1, 2]

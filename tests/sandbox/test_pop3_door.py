@@ -325,3 +325,11 @@ def test_a_line_that_is_too_long_ends_the_session(world: World) -> None:
     wire = raw(world)
     wire.send(b"A" * 9000 + b"\r\n")
     assert wire.rest() == BROKEN
+
+
+def test_what_is_hidden_from_the_door_is_not_in_the_maildrop(world: World) -> None:
+    world.deliver()
+    shown = world.deliver()
+    world.store.hide(KIM, "Inbox", 1, "pop3")
+    client = world.pop3()
+    assert client.uidl()[1] == [f"1 {shown.uidl}".encode()]
