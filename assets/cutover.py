@@ -1,6 +1,7 @@
 """The switch in Dagster: parity per mailbox, phases at a glance, and the jobs that move mailboxes."""
 
 from collections import Counter
+from collections.abc import Iterator
 from enum import Enum
 
 import dagster as dg
@@ -30,7 +31,7 @@ from pipelines.ingest.stages import Stage, run_stage
     output_required=False,
     pool="exchange",
 )
-def parity(context: dg.AssetExecutionContext, config: Batch, mailover: Mailover) -> None:
+def parity(context: dg.AssetExecutionContext, config: Batch, mailover: Mailover) -> Iterator[dg.Output[None]]:
     """Both protocols' view of each mailbox, compared now and graded."""
     failed = {}
     with mailover.workspace() as workspace:
@@ -49,6 +50,7 @@ def parity(context: dg.AssetExecutionContext, config: Batch, mailover: Mailover)
                 failed[report.mailbox] = str(report.error or "a folder could not be read to its end")
     if failed:
         raise dg.Failure("not every mailbox could be compared", metadata={**failed}, allow_retries=False)
+    yield from ()
 
 
 @dg.asset_check(asset=parity, partitions_def=mailboxes, blocking=True)
