@@ -140,7 +140,7 @@ def _publish(context: dg.OpExecutionContext, outcomes: list[Switch]) -> None:
     for each in outcomes:
         context.log.info(f"{each.mailbox}: {each.result}: {each.why}")
         if each.result is Result.DONE:
-            metadata = {"from": each.phase_from, "to": each.phase_to, "grade": _grade(each)}
+            metadata = {"from": each.phase_from.value, "to": each.phase_to.value, "grade": _grade(each)}
             context.log_event(dg.AssetObservation("messages", partition=each.mailbox, metadata=metadata))
     refused = {each.mailbox: each.why for each in outcomes if each.result is Result.REFUSED}
     if refused:

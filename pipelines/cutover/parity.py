@@ -132,7 +132,8 @@ def compare(
     }
     grades = [GRADES[Kind(each.kind)] for each in found.differences]
     grade = max(grades, key=_ORDER.index, default=Grade.PERFECT)
-    return Parity(now, legacy, grade, counts, found.differences)
+    # Plain words from here on: they go into rows, files and events.
+    return Parity(now, legacy.value, grade.value, counts, found.differences)
 
 
 @dataclass(slots=True)
@@ -149,7 +150,7 @@ class _Findings:
         self.differences.append(
             Difference(
                 item=hashlib.sha256(name.encode()).hexdigest()[:12],
-                kind=kind,
+                kind=kind.value,
                 folder=shown.folder,
                 legacy_id=legacy_id,
                 graph_id=graph_id,
