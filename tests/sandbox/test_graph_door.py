@@ -174,7 +174,8 @@ def test_bad_input_gets_a_clear_error_whatever_it_is(box: Box) -> None:
     values = [
         "1", "-1", "²", "", "*", ",", "id", "subject desc", "receivedDateTime ge 9999-12-31",
         "isRead eq true", "receivedDateTime ge 0001-01-01T00:00:00+23:59", "latest", "YQ==", "attachments",
-        "from/emailAddress/address eq 'x'", "singleValueExtendedProperties($filter=id eq 'Integer 0x0E08')", "body,body",
+        "from/emailAddress/address eq 'x'", "body,body",
+        "singleValueExtendedProperties($filter=id eq 'Integer 0x0E08')",
     ]  # fmt: skip
     for _ in range(250):
         options = {chance.choice(names): chance.choice(values) for _ in range(chance.randrange(4))}
