@@ -12,10 +12,11 @@ from urllib.parse import quote
 from pipelines.sandbox.graph_attachments import attachment_json, attachment_select, attachments
 from pipelines.sandbox.graph_call import GraphCall
 from pipelines.sandbox.graph_errors import GraphError, bad_request
+from pipelines.sandbox.graph_extended import extended_properties
 from pipelines.sandbox.graph_filter import check_efficient, fulfils, read_filter, read_order, sort
 from pipelines.sandbox.graph_folders import folder_json, folder_select
 from pipelines.sandbox.graph_mailbox import Placed
-from pipelines.sandbox.graph_messages import MessageView, extended_properties, message_select
+from pipelines.sandbox.graph_messages import MessageView, message_select
 from pipelines.sandbox.graph_request import MOST_PER_PAGE
 from pipelines.sandbox.store import Folder
 

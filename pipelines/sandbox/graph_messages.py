@@ -1,7 +1,7 @@
 """Messages as JSON, each property worked out only when asked for.
 
-Source: Microsoft, "message resource type", "eventMessage resource type", "Outlook extended
-properties overview", and the examples of "List messages".
+Source: Microsoft, "message resource type", "eventMessage resource type", and the examples of
+"List messages".
 """
 
 import html
@@ -37,7 +37,6 @@ _REPLIES = {b"TENTATIVE": "meetingTenativelyAccepted", b"DECLINED": "meetingDecl
 """The first one is spelled so."""
 _REPLY = re.compile(rb"PARTSTAT=(\w+)", re.IGNORECASE)
 _CALENDARS = (b"text/calendar", b"Text/Calendar", b"TEXT/CALENDAR")
-_EXTENDED = re.compile(r"id\s+eq\s+'(\w+)\s+0x([0-9a-fA-F]+)'")
 
 
 def etag_key(message: Message) -> str:
@@ -192,29 +191,6 @@ def message_select(names: tuple[str, ...] | None, *, headers: bool = True) -> tu
     """``$select`` for messages. Raises ``GraphError`` for a property that they do not have."""
     known = PROPERTIES if headers else [each for each in PROPERTIES if each != "internetMessageHeaders"]
     return read_select(names, known, "message")
-
-
-def extended_properties(view: MessageView, expand: str) -> list[dict[str, str]]:
-    """``singleValueExtendedProperties`` that ``$expand`` filters for; others are not there."""
-    found = []
-    for kind, tag in _EXTENDED.findall(expand):
-        value = _extended(view, int(tag, 16))
-        if value is not None:
-            found.append({"id": f"{kind.title()} 0x{int(tag, 16):x}", "value": value})
-    return found
-
-
-def _extended(view: MessageView, tag: int) -> str | None:
-    if tag == 0x0E08:  # PidTagMessageSize: of the store, not of the MIME
-        return str(view.message.size + view.message.size // 20 + 4096)
-    if tag == 0x0E07:  # PidTagMessageFlags
-        marks = (("seen" in view.message.flags, 0x1), (view.is_draft(), 0x8), (view.has_attachments, 0x10))
-        return str(sum(bit for is_set, bit in marks if is_set))
-    if tag == 0x007D:  # PidTagTransportMessageHeaders
-        return raw_text(view.header, set()) if internet_headers(view.header) else None
-    if tag == 0x001A:  # PidTagMessageClass
-        return "IPM.Schedule.Meeting.Request" if view.meeting else "IPM.Note"
-    return None
 
 
 def internet_headers(header: bytes) -> list[dict[str, str]] | None:

@@ -1,11 +1,13 @@
 """Who gets into Graph, what is refused, and in which words."""
 
+from random import Random
+
 import pytest
 
 from pipelines.sandbox.entra import OUTLOOK
 from pipelines.sandbox.faults import FaultKind
 from pipelines.sandbox.graph_settings import GraphSettings
-from tests.sandbox.graph_world import Box, code, message_path
+from tests.sandbox.graph_world import IMMUTABLE, Box, code, message_path
 
 
 def test_a_token_for_graph_with_the_role_opens_a_mailbox(box: Box) -> None:
@@ -147,6 +149,40 @@ def test_an_address_with_an_apostrophe_is_doubled_in_parentheses(box: Box) -> No
     box.world.store.create_mailbox("o'neil@contoso.com")
     for path in ("/users('o''neil@contoso.com')/mailFolders", "/users/o'neil@contoso.com/mailFolders"):
         assert box.get(box.world.root + path).status_code == 200
+
+
+def test_bad_input_gets_a_clear_error_whatever_it_is(box: Box) -> None:
+    """Every answer is one of Graph's: no strange request breaks the door."""
+    message, chance = box.deliver(), Random(5)  # noqa: S311 - the same strange requests each time
+    paths = [
+        "mailFolders", "mailFolders/inbox/messages", "mailFolders/inbox/messages/delta", "mailFolders/delta",
+        "messages", "messages/$count", message_path(message), message_path(message, "/attachments"),
+        message_path(message, "/$value"), "mailFolders/msgfolderroot/messages/delta", "mailFolders('')",
+        "messages/%00/$value", "mailFolders/inbox/childFolders/(", "%2F/%FF",
+    ]  # fmt: skip
+    names = [
+        "$top",
+        "$skip",
+        "$select",
+        "$filter",
+        "$orderby",
+        "$expand",
+        "$count",
+        "$deltatoken",
+        "changeType",
+    ]
+    values = [
+        "1", "-1", "²", "", "*", ",", "id", "subject desc", "receivedDateTime ge 9999-12-31",
+        "isRead eq true", "receivedDateTime ge 0001-01-01T00:00:00+23:59", "latest", "YQ==", "attachments",
+        "from/emailAddress/address eq 'x'", "body,body",
+        "singleValueExtendedProperties($filter=id eq 'Integer 0x0E08')",
+    ]  # fmt: skip
+    for _ in range(250):
+        options = {chance.choice(names): chance.choice(values) for _ in range(chance.randrange(4))}
+        box.prefer = chance.choices([IMMUTABLE, "odata.maxpagesize=0", '="', ";", ",,"], k=2)
+        answer = box.get(chance.choice(paths), params=options)
+        assert answer.status_code == 200 or answer.json()["error"]["code"]
+        assert answer.status_code < 500
 
 
 def test_china_has_neither_delta_nor_internet_headers(box: Box) -> None:
