@@ -83,9 +83,7 @@ class Bodies:
         except AnswerRefusedError as refused:
             if refused.kind is not Kind.NOT_FOUND:
                 return self._refused(entry, refused)
-            return FetchFailed(
-                entry, "refused", "Graph lists the message and finds no content for it"
-            )
+            return FetchFailed(entry, "refused", "Graph lists the message and finds no content for it")
         return outcome_of(entry, again.content)
 
     def _cut_short(self, entry: Entry) -> Fetched | FetchFailed:
