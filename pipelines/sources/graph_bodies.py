@@ -6,7 +6,7 @@ no length; downloads of over 25 MB were seen to break off as if they had ended.
 
 from collections.abc import Iterator, Sequence
 
-from pipelines.errors import MailoverError, ThrottledError, TransientError
+from pipelines.errors import ConnectionLostError, MailoverError, ThrottledError, TransientError
 from pipelines.mime.fields import after_envelope, read_block
 from pipelines.mime.params import parse_value
 from pipelines.sources.base import Entry, Fetched, FetchFailed
@@ -44,7 +44,8 @@ class Bodies:
         if isinstance(outcome, TransientError):
             if isinstance(outcome, ThrottledError) and outcome.retry_after > LONGEST_WAIT:
                 raise outcome
-            return self._lost(entry, outcome, "unavailable")
+            lost = isinstance(outcome, ConnectionLostError)
+            return self._lost(entry, outcome, "connection-lost" if lost else "refused")
         raise outcome
 
     def _refused(self, entry: Entry, refused: AnswerRefusedError) -> Fetched | FetchFailed:
@@ -58,7 +59,7 @@ class Bodies:
                     entry, "conversion-failed", "Exchange cannot convert the message to MIME"
                 )
             case Kind.CORRUPT:
-                return self._other_form(entry, "corrupt", "Exchange cannot read the message's body")
+                return self._other_form(entry, "item-corrupt", "Exchange cannot read the message's body")
             case _:
                 return self._lost(entry, refused, "refused")
 
@@ -82,7 +83,7 @@ class Bodies:
         except AnswerRefusedError as refused:
             if refused.kind is not Kind.NOT_FOUND:
                 return self._refused(entry, refused)
-            return FetchFailed(entry, "not-found", "Graph lists the message and does not find its content")
+            return FetchFailed(entry, "refused", "Graph lists the message and finds no content for it")
         return outcome_of(entry, again.content)
 
     def _cut_short(self, entry: Entry) -> Fetched | FetchFailed:
@@ -95,7 +96,7 @@ class Bodies:
 
     def _other_form(self, entry: Entry, reason: str, detail: str) -> FetchFailed:
         self._lost_in_a_row = 0
-        found = read_fallback(self._session, entry.native_id, body=reason != "corrupt")
+        found = read_fallback(self._session, entry.native_id, body=reason != "item-corrupt")
         if found is None:
             return FetchFailed(entry, reason, f"{detail}, and Graph gives it in no other form")
         return FetchFailed(entry, reason, detail, fallback=found.mime, fidelity=found.fidelity)

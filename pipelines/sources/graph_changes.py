@@ -35,6 +35,7 @@ class Cursor:
 
     @property
     def links(self) -> list[str]:
+        """The links in it."""
         return [each for each in (self.delta, self.running) if each]
 
     def written(self) -> str:

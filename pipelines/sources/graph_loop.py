@@ -9,16 +9,12 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
 
 import httpx
 
 from pipelines.errors import ConfigurationError
 from pipelines.sources.graph_limits import AT_ONCE
-
-T = TypeVar("T")
 
 _TIMEOUT = httpx.Timeout(120, connect=20)
 """Seconds; Exchange converts a message while the client waits for its first byte."""
@@ -55,13 +51,13 @@ class Places:
 
 
 class SharedLoop:
-    """A running loop with what is shared on it. Made by ``enter``, ended when the last one leaves."""
+    """A running loop with what is shared on it. Made by ``enter``, ended by the last ``leave``."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="graph", daemon=True)
         self._thread.start()
-        self._users = 0
+        self.users = 0
         self._clients: dict[Path | None, httpx.AsyncClient] = {}
         self._places: dict[tuple[str, str], Places] = {}
 
@@ -82,10 +78,6 @@ class SharedLoop:
                 )
             return self._clients[ca_file]
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do ``work`` on the loop and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
-
     async def _finish(self) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
@@ -94,24 +86,12 @@ class SharedLoop:
         for client in self._clients.values():
             await client.aclose()
 
-    def _end(self) -> None:
-        self.run(self._finish())
+    def end(self) -> None:
+        """Give everything back, and wait until the thread has ended."""
+        asyncio.run_coroutine_threadsafe(self._finish(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
-
-    def leave(self) -> None:
-        """End the loop if nobody else is on it."""
-        with _lock:
-            self._users -= 1
-            if self._users:
-                return
-            _forget()
-            self._end()
-
-    def join(self) -> None:
-        """Count as one who needs it."""
-        self._users += 1
 
 
 _lock = threading.Lock()
@@ -123,16 +103,21 @@ def enter() -> SharedLoop:
     with _lock:
         if not _current:
             _current.append(SharedLoop())
-        _current[0].join()
+        _current[0].users += 1
         return _current[0]
 
 
-def _forget() -> None:
-    _current.clear()
+def leave(shared: SharedLoop) -> None:
+    """End the loop if nobody else is on it."""
+    with _lock:
+        shared.users -= 1
+        if not shared.users:
+            _current.clear()
+            shared.end()
 
 
 # A forked child has the loop's memory and not its thread.
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_current.clear)
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:

@@ -39,3 +39,8 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
+
+
+def size_of(came: object) -> int:
+    """Bytes held with what came of a request."""
+    return len(came.content) if isinstance(came, Answer) else 0

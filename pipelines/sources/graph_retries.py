@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from pipelines.clock import Clock
 from pipelines.errors import MailoverError
 from pipelines.sources.graph_faults import Fault, Kind, fault_of
-from pipelines.sources.graph_requests import Answer, Request
+from pipelines.sources.graph_requests import Answer, Request, size_of
 
 if TYPE_CHECKING:
     from pipelines.sources.graph_wire import Came, Exchange
@@ -106,7 +106,7 @@ class Run:
                 flying -= len(lot)
                 while lot:
                     request, came = lot.pop()
-                    taken += len(came.content) if isinstance(came, Answer) else 0
+                    taken += size_of(came)
                     outcome = judge(self._asker, request, came, self._check)
                     if isinstance(outcome, float):
                         due = self._asker.clock.monotonic() + outcome

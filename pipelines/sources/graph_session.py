@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pipelines.sources.graph_urls import Urls
     from pipelines.sources.graph_wire import Wire
 
-LONGEST_BATCH = 20
-
 Key = TypeVar("Key")
 
 
@@ -120,6 +118,11 @@ class GraphSession:
             raise self._not_graph()
         return told
 
+    def whole(self, answer: Answer) -> Fault | None:
+        """The fault that JSON is which does not end as an object does."""
+        whole = answer.content.rstrip().endswith(b"}")
+        return None if whole else Fault(Kind.CUT_SHORT, self._not_graph())
+
     def listed(self, page: dict[str, Any]) -> list[dict[str, Any]]:
         """The objects that a page lists."""
         value = page.get("value")
@@ -190,11 +193,6 @@ class GraphSession:
             raise outcome
         responses = self.read(outcome).get("responses")
         return dict(map(_part, responses if isinstance(responses, list) else []))
-
-    def whole(self, answer: Answer) -> Fault | None:
-        """The fault that JSON is which does not end as an object does."""
-        whole = answer.content.rstrip().endswith(b"}")
-        return None if whole else Fault(Kind.CUT_SHORT, self._not_graph())
 
     def _not_graph(self) -> UnreachableError:
         return UnreachableError(

@@ -26,8 +26,8 @@ from msgraph import GraphRequestAdapter, GraphServiceClient
 
 from pipelines.sources.graph_faults import Fault
 from pipelines.sources.graph_limits import AT_ONCE
-from pipelines.sources.graph_loop import enter
-from pipelines.sources.graph_requests import MIME, PREFER, Answer, Request
+from pipelines.sources.graph_loop import enter, leave
+from pipelines.sources.graph_requests import MIME, PREFER, Answer, Request, size_of
 from pipelines.sources.graph_transport import fault_of_error
 
 _LOT = 8
@@ -63,7 +63,7 @@ class Wire:
 
     def close(self) -> None:
         """Give back the connections, if no other source uses them."""
-        self._shared.leave()
+        leave(self._shared)
 
     async def send(self, request: Request) -> Came:
         """What comes of it. Runs on the loop."""
@@ -158,8 +158,3 @@ class Exchange:
         if len(self._done) >= _LOT or nothing_comes or self._held >= _HELD_BYTES:
             self._lots.put(self._done)
             self._done = []
-
-
-def size_of(came: Came) -> int:
-    """Bytes held with it."""
-    return len(came.content) if isinstance(came, Answer) else 0

@@ -4,6 +4,7 @@ import json
 import re
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -118,6 +119,8 @@ class ScriptedGraph:
     changed: dict[str, list[Item]] = field(default_factory=dict)
     """What delta tells after the first round, by folder."""
     attachments: dict[str, list[Item]] = field(default_factory=dict)
+    pause: float = 0.0
+    """Seconds that each answer takes."""
     page: int = 3
     """Messages of a page, whatever is preferred."""
     port: int = 0
@@ -153,6 +156,7 @@ class ScriptedGraph:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
             reply = self._scripted(f"{asked.method} {asked.url}")
+        time.sleep(self.pause)
         if reply is None and asked.method == "POST":
             return self._batch(body)
         return reply or self._usual(asked.method, asked.url)

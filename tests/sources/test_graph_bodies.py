@@ -140,7 +140,7 @@ def test_a_listed_message_whose_content_is_not_found_is_no_lost_one(
     (native_id,) = graph.add(mail(1))
     graph.answer(VALUE, error(404, "ErrorItemNotFound"), times=99)
     _contents, failed = read(graph_source, [native_id])
-    assert (failed[native_id].reason, failed[native_id].gone) == ("not-found", False)
+    assert (failed[native_id].reason, failed[native_id].gone) == ("refused", False)
 
 
 PERSON = {"emailAddress": {"name": "Zoë Müller", "address": "zoe@contoso.com"}}
@@ -228,7 +228,7 @@ def test_of_a_corrupt_message_what_can_be_read_without_its_body_is_kept(
     graph.answer(f"{VALUE}|body", error(500, code), times=99)
     _contents, failed = read(graph_source, [native_id])
     kept = failed[native_id]
-    assert (kept.reason, kept.fidelity) == ("corrupt", "graph-json-without-body")
+    assert (kept.reason, kept.fidelity) == ("item-corrupt", "graph-json-without-body")
     assert kept.fallback
     assert normalise(kept.fallback).html is None
     assert not any("body" in each for each in graph.urls("GET /messages/"))
@@ -250,7 +250,7 @@ def test_a_message_that_is_readable_in_no_form_is_parked_without_one(
     (native_id,) = graph.add(mail(1))
     graph.answer("GET /messages/", error(500, "ErrorItemCorrupt"), times=99)
     _contents, failed = read(graph_source, [native_id])
-    assert (failed[native_id].reason, failed[native_id].fallback) == ("corrupt", None)
+    assert (failed[native_id].reason, failed[native_id].fallback) == ("item-corrupt", None)
 
 
 def test_attachments_that_cannot_be_had_are_noted(graph: ScriptedGraph, graph_source: GraphSource) -> None:
@@ -294,7 +294,7 @@ def test_failure_is_contained_when_one_message_never_comes(
     graph.answer(f"{native_ids[2]}{VALUE}", error(500, "ErrorTimeoutExpired"), times=99)
     contents, failed = read(graph_source, native_ids)
     assert len(contents) == 5
-    assert failed[native_ids[2]].reason == "unavailable"
+    assert failed[native_ids[2]].reason == "refused"
 
 
 def test_failure_is_contained_when_an_id_is_malformed(

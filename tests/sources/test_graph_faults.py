@@ -102,9 +102,10 @@ def test_a_success_is_no_fault(status: int) -> None:
 
 
 def test_the_inner_code_counts_more_than_the_outer_one() -> None:
-    fault = fault_of(answer(500, "UnknownError", "ErrorMimeContentConversionFailed"), MAILBOX, NOW)
-    assert fault
-    assert fault.kind is Kind.NOT_CONVERTIBLE
+    for outer in ("UnknownError", "ErrorInternalServerTransientError"):
+        fault = fault_of(answer(500, outer, "ErrorMimeContentConversionFailed"), MAILBOX, NOW)
+        assert fault
+        assert fault.kind is Kind.NOT_CONVERTIBLE
 
 
 @pytest.mark.parametrize(("status", "code", "_kind", "_error"), ROWS)

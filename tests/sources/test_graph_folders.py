@@ -75,7 +75,7 @@ def tree(graph: ScriptedGraph) -> ScriptedGraph:
             folder("D", "Gelöschte Elemente", children=1),
             folder(INBOX_ID, "Posteingang", children=1),
             folder("Y", "Synchronisierungsprobleme", children=3),
-            folder("F", "Alles Ungelesene", search=True),
+            folder("F", "Alles Ungelesene", children=1, search=True),
             folder("H", "Ablage", children=1, hidden=True),
             folder("P", "Projekte"),
         ],

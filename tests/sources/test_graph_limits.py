@@ -1,10 +1,12 @@
 """The pace that is kept for each mailbox, over virtual hours."""
 
+import asyncio
 from itertools import pairwise
 
 from pipelines.auth import TokenProvider
 from pipelines.config import Tenant
 from pipelines.sources.graph_limits import BURST, PER_SECOND, Pace, pace_of
+from pipelines.sources.graph_loop import Places
 from tests.sources.conftest import WaitlessClock, graph_tenant_at
 
 LIMIT, WINDOW = 10_000, 600.0
@@ -68,3 +70,29 @@ def test_sources_of_one_application_share_the_pace_of_a_mailbox() -> None:
     assert pace_of(one, "kim@contoso.com", clock) is pace_of(one, "kim@contoso.com", clock)
     assert pace_of(one, "kim@contoso.com", clock) is not pace_of(one, "alex@contoso.com", clock)
     assert pace_of(one, "kim@contoso.com", clock) is not pace_of(other, "kim@contoso.com", clock)
+
+
+def test_places_are_never_more_than_four_and_nobody_waits_for_ever() -> None:
+    held, most = 0, 0
+
+    async def work(places: Places, wanted: int) -> None:
+        nonlocal held, most
+        taken = await places.take(wanted)
+        held += taken
+        most = max(most, held)
+        await asyncio.sleep(0.001)
+        held -= taken
+        places.give_back(taken)
+
+    async def together() -> None:
+        places = Places()
+        given_up = asyncio.create_task(work(places, 3))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(work(places, 4))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(given_up, waiting, return_exceptions=True)
+        await asyncio.gather(*(work(places, wanted) for wanted in (1, 20, 4, 1, 1, 8, 2, 3) * 5))
+
+    asyncio.run(asyncio.wait_for(together(), 10))
+    assert (held, most) == (0, 4)

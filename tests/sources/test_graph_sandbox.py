@@ -171,7 +171,7 @@ def test_failure_is_contained_in_the_message_that_exchange_cannot_convert(
     poison = next(each for each in of_kim(shared) if each["immutable_id"] == entries[3].native_id)
     for code, reason, fidelity in (
         ("ErrorMimeContentConversionFailed", "conversion-failed", "graph-json"),
-        ("ErrorItemCorrupt", "corrupt", "graph-json-without-body"),
+        ("ErrorItemCorrupt", "item-corrupt", "graph-json-without-body"),
     ):
         fault = {"kind": "error", "status": 500, "code": code, "uid": poison["uid"]}
         shared.control.do("add_fault", door="graph", command="$value", mailbox=KIM, **fault)
