@@ -153,6 +153,20 @@ def quarantined(connection: sa.Connection, folder_id: int, native_ids: Sequence[
     return found
 
 
+def message_ids_in_lake(connection: sa.Connection, mailbox_id: int, message_ids: Sequence[str]) -> set[str]:
+    """Which of these Message-IDs messages of the mailbox have."""
+    found: set[str] = set()
+    for some in chunks(message_ids):
+        found.update(
+            connection.scalars(
+                sa.select(messages.c.message_id).where(
+                    messages.c.mailbox_id == mailbox_id, messages.c.message_id.in_(some)
+                )
+            )
+        )
+    return found
+
+
 def messages_by_header(
     connection: sa.Connection, mailbox_id: int, header_keys: Sequence[str]
 ) -> dict[str, int]:

@@ -351,6 +351,17 @@ class Batch:
                     found.setdefault(each.row_id, (each, read))
         return list(found.values())
 
+    def leave_unmatched(self, account: RoundAccount, entry: Entry) -> None:
+        """An id of a compared protocol that the listing alone tells to have no message in the lake."""
+        assert entry.identity
+        self._touch(account)
+        account.unmatched += 1
+        self._pending[account.folder_id, entry.native_id] = entry.content_mark
+        told = entry.identity
+        self._changes.unmatched.append(
+            Unmatched(_listed(account, entry), told.header_key, told.message_id, told.subject)
+        )
+
     def _leave_unmatched(self, read: _Read) -> None:
         """It came to be compared, and the lake has no message for it."""
         read.account.stored -= 1

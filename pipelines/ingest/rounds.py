@@ -20,6 +20,7 @@ from pipelines.index.lookup import (
     linked_by_listing,
     live_count,
     live_ids,
+    message_ids_in_lake,
     messages_by_header,
     quarantined,
     unmatched_entries,
@@ -229,7 +230,29 @@ class Round:
             in_bulk = recognise_all or len(new) >= RECOGNISE_FROM
             if not self._lake_is_new and (in_bulk or self._shown_by_others):
                 new = self._recognise(list(self._source.identify(self._folder, new)), new_here=not in_bulk)
+        if new and self._compared:
+            new = self._leave_strangers(new)
         self._fetch([*new, *(entries[each] for each in edited)], edited=edited)
+
+    def _leave_strangers(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Leave unmatched, without its body, what has a Message-ID that the lake has not; the rest is left.
+
+        Bodies with different Message-IDs never match.
+        """
+        with self._index.read() as connection:
+            there = message_ids_in_lake(
+                connection,
+                self._batch.lease.mailbox_id,
+                [each.identity.message_id for each in entries if each.identity and each.identity.message_id],
+            )
+        left = []
+        for entry in entries:
+            named = entry.identity.message_id if entry.identity else None
+            if named is None or named in there:
+                left.append(entry)
+            else:
+                self._batch.leave_unmatched(self.account, entry)
+        return left
 
     def _know(self, entries: dict[str, Entry], stored: dict[str, Known], pending: set[str]) -> None:
         live = {each: known.live for each, known in stored.items()} | dict.fromkeys(pending, True)
