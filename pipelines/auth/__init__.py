@@ -4,6 +4,7 @@ from pipelines.auth.claims import Claims, check_claims, describe_claims
 from pipelines.auth.endpoints import ResolvedEndpoints, Resource, Server, resolve
 from pipelines.auth.sasl import xoauth2
 from pipelines.auth.tokens import TokenProvider
+from pipelines.auth.transport import causes, trust
 
 __all__ = [
     "Claims",
@@ -11,8 +12,10 @@ __all__ = [
     "Resource",
     "Server",
     "TokenProvider",
+    "causes",
     "check_claims",
     "describe_claims",
     "resolve",
+    "trust",
     "xoauth2",
 ]

@@ -6,7 +6,6 @@ is in them. So every answer that is not an OAuth one ends here.
 """
 
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -18,6 +17,7 @@ import requests
 from urllib3.exceptions import NameResolutionError
 
 from pipelines.auth.refusals import refusal
+from pipelines.auth.transport import causes
 from pipelines.clock import Clock
 from pipelines.errors import MailoverError, ThrottledError, TransientError, UnreachableError
 
@@ -147,8 +147,7 @@ def _unreachable(error: OSError, url: str) -> _Failure:
 def _explain(error: OSError, host: str) -> tuple[str, str, bool]:
     """What happened, what to do, whether to try again; not in the exception's words, which quote requests."""
     open_way = f"allow outgoing HTTPS to {host}, or name a proxy in HTTPS_PROXY"
-    causes = list(_causes(error))
-    for cause in causes:
+    for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             what = f"its TLS certificate is not trusted ({cause.verify_message})"
             return (
@@ -178,16 +177,3 @@ def _explain(error: OSError, host: str) -> tuple[str, str, bool]:
             True,
         )
     return "the connection broke", open_way, True
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """``error`` and all that it was made from, as urllib3 nests them."""
-    pending, seen = [error], set[int]()
-    while pending:
-        cause = pending.pop(0)
-        if id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        nested = (cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args)
-        pending += [inner for inner in nested if isinstance(inner, BaseException)]

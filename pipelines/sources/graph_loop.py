@@ -7,13 +7,12 @@ with it the connections to Graph and the four places that each mailbox has there
 import asyncio
 import logging
 import os
-import ssl
 import threading
 from pathlib import Path
 
 import httpx
 
-from pipelines.errors import ConfigurationError
+from pipelines.auth import trust
 from pipelines.sources.graph_limits import AT_ONCE
 
 _TIMEOUT = httpx.Timeout(120, connect=20)
@@ -74,7 +73,7 @@ class SharedLoop:
         with _lock:
             if ca_file not in self._clients:
                 self._clients[ca_file] = httpx.AsyncClient(
-                    verify=_trust(ca_file), timeout=_TIMEOUT, limits=_LIMITS
+                    verify=trust(ca_file), timeout=_TIMEOUT, limits=_LIMITS
                 )
             return self._clients[ca_file]
 
@@ -118,16 +117,6 @@ def leave(shared: SharedLoop) -> None:
 
 # A forked child has the loop's memory and not its thread.
 os.register_at_fork(after_in_child=_current.clear)
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError:
-        raise ConfigurationError(
-            f"tenant.endpoints.ca_file: {ca_file} holds no certificates that can be read",
-            remedy="give a file of CA certificates in PEM form",
-        ) from None
 
 
 def _without_query(record: logging.LogRecord) -> bool:

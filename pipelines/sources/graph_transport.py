@@ -2,11 +2,11 @@
 
 import socket
 import ssl
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
 
+from pipelines.auth import causes
 from pipelines.errors import ConnectionLostError, UnreachableError
 from pipelines.sources.graph_faults import Fault, Kind
 
@@ -30,7 +30,7 @@ def _explain(error: httpx.HTTPError, host: str) -> tuple[str, str, bool]:
     route = f"allow outgoing HTTPS connections to {host}"
     if isinstance(error, httpx.ProxyError):
         return "the proxy does not let it through", "check HTTPS_PROXY and NO_PROXY", True
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             remedy = "if a private CA signed it, name the CA's PEM file in tenant.endpoints.ca_file"
             return f"its TLS certificate is not trusted ({cause.verify_message})", remedy, False
@@ -45,18 +45,3 @@ def _explain(error: httpx.HTTPError, host: str) -> tuple[str, str, bool]:
     if isinstance(error, httpx.ConnectTimeout):
         return "no answer in time", route, True
     return "the connection broke", route, True
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """``error`` and all that it was made from, as httpx, httpcore and anyio nest them."""
-    pending, seen = [error], set[int]()
-    while pending:
-        cause = pending.pop(0)
-        if id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        nested = [cause.__cause__, cause.__context__]
-        if isinstance(cause, BaseExceptionGroup):
-            nested += cause.exceptions
-        pending += [each for each in nested if each is not None]

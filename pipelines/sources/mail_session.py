@@ -8,10 +8,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import ClassVar, Generic, TypeVar
 
-from pipelines.auth import Resource, Server, TokenProvider, check_claims, describe_claims, resolve
+from pipelines.auth import Resource, Server, TokenProvider, check_claims, describe_claims, resolve, trust
 from pipelines.clock import Clock
 from pipelines.config import Tenant
-from pipelines.errors import ConfigurationError, ConnectionLostError, MailoverError
+from pipelines.errors import ConnectionLostError, MailoverError
 from pipelines.sources.mail_faults import (
     CommandRefusedError,
     Fault,
@@ -120,14 +120,7 @@ class MailSession(ABC, Generic[Client]):
 
     def _trust(self) -> ssl.SSLContext:
         if self._context is None:
-            given = resolve(self._tenant).ca_file
-            try:
-                self._context = ssl.create_default_context(cafile=given)
-            except OSError:
-                raise ConfigurationError(
-                    f"tenant.endpoints.ca_file: {given} holds no certificates that can be read",
-                    remedy="give a file of CA certificates in PEM form",
-                ) from None
+            self._context = trust(resolve(self._tenant).ca_file)
         return self._context
 
     def _refused(self, text: str) -> Fault:

@@ -1,14 +1,11 @@
 """A token service on 127.0.0.1 that speaks Entra's v2 protocol over TLS of a private CA."""
 
 import json
-import ssl
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.https_server import Handler, serving_https
 
 TENANT = "11111111-2222-3333-4444-555555555555"
 CLIENT = "66666666-7777-8888-9999-000000000000"
@@ -125,14 +124,12 @@ class Entra:
 def serving(entra: Entra, certificate: Path) -> Iterator[Entra]:
     """``entra`` behind TLS on a free port of 127.0.0.1."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
+    class Service(Handler):
+        def do_GET(self) -> None:  # noqa: N802
             assert self.path == f"/{TENANT}/v2.0/.well-known/openid-configuration", self.path
             self._answer(entra.discover(self.headers["Host"]))
 
-        def do_POST(self) -> None:
+        def do_POST(self) -> None:  # noqa: N802
             assert self.path == f"/{TENANT}/oauth2/v2.0/token", self.path
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             entra.headers.append(dict(self.headers))
@@ -148,28 +145,8 @@ def serving(entra: Entra, certificate: Path) -> Iterator[Entra]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Say nothing."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """Say nothing: clients that refuse the certificate or hang up are what some tests are about."""
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server = Server(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    entra.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving_https(Service, certificate) as entra.port:
         yield entra
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def make_ca(folder: Path) -> tuple[Path, Path]:

@@ -2,18 +2,17 @@
 
 import json
 import re
-import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from pipelines.mime import normalise
+from tests.https_server import Handler, serving_https
 
 ADDRESS = "kim.akers@contoso.com"
 INBOX_ID = "AAMkInbox=="
@@ -263,14 +262,11 @@ def _filtered(items: Any, query: dict[str, str]) -> list[Item]:
 def serving(graph: ScriptedGraph, certificate: Path) -> Iterator[ScriptedGraph]:
     """``graph`` behind TLS on a free port."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = 1 << 16  # an answer in one piece does not wait for the acknowledgment of its first
-
-        def do_GET(self) -> None:
+    class Service(Handler):
+        def do_GET(self) -> None:  # noqa: N802
             self._answer(b"")
 
-        def do_POST(self) -> None:
+        def do_POST(self) -> None:  # noqa: N802
             self._answer(self.rfile.read(int(self.headers["Content-Length"])))
 
         def _answer(self, body: bytes) -> None:
@@ -298,25 +294,5 @@ def serving(graph: ScriptedGraph, certificate: Path) -> Iterator[ScriptedGraph]:
             else:
                 self.close_connection = True
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Say nothing."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """Say nothing: clients that refuse the certificate or hang up are what some tests are about."""
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server = Server(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    graph.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving_https(Service, certificate) as graph.port:
         yield graph
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
