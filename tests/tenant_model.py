@@ -48,6 +48,8 @@ class TenantModel:
     """Bytes that a protocol makes of a message where not the usual, by SHA-256 of the store's."""
     hidden: set[tuple[ProtocolName, str]] = field(default_factory=set)
     """Messages that a protocol does not show, by protocol and immutable id."""
+    unreported: set[str] = field(default_factory=set)
+    """Immutable ids of which Graph's delta does not say that they are gone."""
     late: dict[ProtocolName, timedelta] = field(default_factory=dict)
     """By how much a protocol's time of receipt differs from the store's."""
     delta_lost_before: int = 0
@@ -286,6 +288,7 @@ class GraphModelSource(ModelSource):
         since, until = state["since"], max((each.number for each in live.changes), default=0)
         changed = list(dict.fromkeys(each.immutable_id for each in live.changes if each.number > since))
         removed = {each for each in changed if self._shown_removed(live, each, since)}
+        removed -= self._model.unreported
         by_id = {each.immutable_id: each for each in self._visible(live)}
         entries = [by_id[each] for each in changed if each in by_id and each not in removed]
         size = self._model.page_size

@@ -184,3 +184,5 @@ class Changes:
     unmatched: list[Unmatched] = field(default_factory=list)
     rounds: list[RoundAccount] = field(default_factory=list)
     cursors: dict[int, str] = field(default_factory=dict)
+    swept: set[int] = field(default_factory=set)
+    """Folders all of whose ids were listed."""

@@ -82,6 +82,8 @@ def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: da
     _insert_unmatched(connection, mailbox_id, changes.unmatched, now)
     for account in changes.rounds:
         _record_account(connection, mailbox_id, account)
+    for folder_id in changes.swept:
+        connection.execute(sa.update(folders).where(folders.c.id == folder_id).values(swept_at=now))
     for folder_id, cursor in changes.cursors.items():
         connection.execute(
             sa.update(folders).where(folders.c.id == folder_id).values(cursor=cursor, cursor_at=now)

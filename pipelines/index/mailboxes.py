@@ -20,6 +20,8 @@ class FolderRow:
 
     folder_id: int
     cursor: str | None
+    swept_at: datetime | None
+    """When all of its ids were last listed."""
 
 
 def add_mailboxes(index: Index, phases: Iterable[tuple[str, str]]) -> None:
@@ -74,7 +76,7 @@ def record_folders(
         if complete:
             _end_vanished(connection, [row.id for row in rows if row.native not in listed], now)
     lease.commits += 1
-    return {row.native: FolderRow(row.id, row.cursor) for row in rows if row.native in listed}
+    return {row.native: FolderRow(row.id, row.cursor, row.swept_at) for row in rows if row.native in listed}
 
 
 def _end_vanished(connection: sa.Connection, vanished: Sequence[int], now: datetime) -> None:

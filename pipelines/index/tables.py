@@ -94,6 +94,7 @@ folders = sa.Table(
     sa.Column("skipped", sa.Text),
     sa.Column("cursor", sa.Text),
     sa.Column("cursor_at", Instant),
+    sa.Column("swept_at", Instant),
     sa.Column("seen_at", Instant, nullable=False),
     sa.UniqueConstraint("mailbox_id", "protocol", "native"),
 )

@@ -252,6 +252,11 @@ class Batch:
         self._changes.ended.setdefault(account.folder_id, set()).update(native_ids)
         self._changes.revived.get(account.folder_id, set()).difference_update(native_ids)
 
+    def sweep(self, account: RoundAccount) -> None:
+        """All ids of the folder were listed."""
+        self._touch(account)
+        self._changes.swept.add(account.folder_id)
+
     def move_cursor(self, account: RoundAccount, cursor: str) -> None:
         """Every id up to ``cursor`` has its outcome, here or in an earlier commit."""
         self._touch(account)

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,8 @@ from pipelines.ingest.batch import Batch, entry_of
 from pipelines.ingest.matching import has_moved, is_edited, recognise
 from pipelines.sources.base import Entry, Fetched, Folder, Identity, Reset, Role, Source
 
+SWEEP_EVERY = timedelta(days=1)
+"""How often all ids of a folder are listed where its change feed may have lost some."""
 RECOGNISE_FROM = 200
 """So many new ids at once look like a move; fewer are fetched, and their bytes decide."""
 
@@ -69,7 +71,7 @@ class Round:
         self._progress = progress
         self._compared, self._shown_by_others = compared, shown_by_others
         self._lake_is_new = lake_is_new
-        self._cursor = row.cursor
+        self._cursor, self._swept_at = row.cursor, row.swept_at
         self._taken: set[str] = set()
 
     def walk(self, *, recognise_fresh: bool) -> None:
@@ -79,6 +81,9 @@ class Round:
         beginning is matched with them instead of downloaded.
         """
         from_start = self._cursor is None
+        if from_start:
+            self._batch.sweep(self.account)
+            self._swept_at = self._clock.now()
         for step in self._source.changes(self._folder, self._cursor):
             if isinstance(step, Reset):
                 self.account.notes.append(f"listed from the beginning: {step.reason}")
@@ -129,7 +134,7 @@ class Round:
     def reconcile(self) -> None:
         """Compare with the server's own count, explain any difference, and ``close``."""
         self.account.server_count = self._source.count(self._folder)
-        if self.account.server_count != self._live_count():
+        if self._is_to_be_swept or self.account.server_count != self._live_count():
             self.walk(recognise_fresh=False)
             self._compare_ids()
             self._batch.flush()
@@ -158,8 +163,20 @@ class Round:
         with self._index.read() as connection:
             return live_count(connection, self.account.folder_id)
 
+    @property
+    def _is_to_be_swept(self) -> bool:
+        """Whether the ids are to be compared although the counts may agree.
+
+        A change feed loses a message that moves away and back, and one that it does not
+        report removed makes up for it in the count.
+        """
+        if not self._source.ids_follow_moves:
+            return False
+        return self._swept_at is None or self._clock.now() - self._swept_at >= SWEEP_EVERY
+
     def _compare_ids(self) -> None:
         self._batch.flush()
+        self._batch.sweep(self.account)
         listed = self._source.native_ids(self._folder)
         with self._index.read() as connection:
             live = live_ids(connection, self.account.folder_id)

@@ -539,3 +539,21 @@ def test_an_accepted_message_goes_back_and_forth_between_folders(workspace: Tena
         assert ingest(workspace, by=GRAPH).outcome is Outcome.DONE
         assert fidelities(workspace) == ["graph-json"]
         assert_sound(workspace)
+
+
+def test_nothing_lost_a_loss_that_the_count_hides_is_found_by_the_daily_sweep(
+    workspace: TenantWorkspace,
+) -> None:
+    first, second = deliver(workspace, 1, 2)
+    ingest(workspace, by=GRAPH)
+    store = workspace.model.store
+    moved = store.move(KIM, "Inbox", first.uid, "Projects")
+    store.move(KIM, "Projects", moved.uid, "Inbox")
+    store.delete(KIM, "Inbox", second.uid)
+    # One that the delta wrongly reports removed, and one that it does not report: the counts agree.
+    workspace.model.unreported.add(second.immutable_id)
+    assert ingest(workspace, by=GRAPH).rounds[0].notes == []
+    workspace.clock.sleep(86400)
+    assert ingest(workspace, by=GRAPH).rounds[0].notes == ["1 no longer listed", "1 found by the id listing"]
+    assert workspace.model.fetched == []
+    assert_sound(workspace)
