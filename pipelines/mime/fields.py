@@ -22,7 +22,7 @@ _STRAY = re.compile(
     rb"(?i)(?:received|return-path|mime-version|delivered-to|status|(?:x|content|list|arc|dkim)-[!-9;-~]*)"
     rb"[ \t]*"
 )
-_ENVELOPE = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*>?From [^\r\n]*(?:\r\n|\n|\r)")
+_ENVELOPE = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*>?From (?![ \t]*:)[^\r\n]*(?:\r\n|\n|\r)")
 
 
 class Block(NamedTuple):
@@ -67,7 +67,7 @@ def _wanted(lines: Iterable[bytes]) -> Fields:
     fields: Fields = {}
     for line in lines:
         name, _, value = line.partition(b":")
-        if (name := name.lower()) in WANTED:
+        if (name := name.rstrip(b" \t").lower()) in WANTED:
             if b"\n" in value:
                 value = value.replace(b"\r\n", b"").replace(b"\n", b"")
             fields.setdefault(name, []).append(value.strip())

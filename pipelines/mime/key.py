@@ -13,7 +13,7 @@ from pipelines.mime.record import Address
 from pipelines.mime.reports import calendar_lines, report_lines
 from pipelines.mime.visible import essence
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Part of every key: raised when the definition of either key changes, keys of two versions never match."""
 
 MESSAGE_TYPES = frozenset({"message/rfc822", "message/global"})
@@ -61,7 +61,7 @@ def _second(instant: datetime | None) -> str:
 
 def message_key(
     identity: tuple[str | None, datetime | None, str | None, str],
-    recipients: Iterable[Address],
+    marks: Sequence[str],
     text: str | None,
     html: str | None,
     attachment_digests: Sequence[str],
@@ -69,12 +69,11 @@ def message_key(
 ) -> str:
     """Digest of the decoded message.
 
-    ``identity``: Message-ID, date, sender, subject. ``recipients`` count only where there is no
-    Message-ID: Exchange rewrites them from its directory, for one protocol more than for another.
+    ``identity``: Message-ID, date, sender, subject. ``marks``: what else tells it from others, in any
+    order; for a message without a Message-ID.
     ``unreadable``: digests of body parts that have no faithful text, so that two of them never look alike.
     """
     message_id, sent_at, sender, subject = identity
-    to = () if message_id else sorted((found.address or found.name).lower() for found in recipients)
     return _digest(
         "message",
         (
@@ -86,7 +85,7 @@ def message_key(
             _digest("html", essence(html)) if html else "",
             *(
                 _digest("list", sorted(items)) if items else ""
-                for items in (to, attachment_digests, unreadable)
+                for items in (marks, attachment_digests, unreadable)
             ),
         ),
     )

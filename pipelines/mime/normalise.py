@@ -2,12 +2,13 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from datetime import datetime
 
 from pipelines.mime.addresses import parse_addresses
 from pipelines.mime.content import Content
 from pipelines.mime.dates import parse_date
-from pipelines.mime.fields import Block, Fields, after_envelope, read_block
+from pipelines.mime.fields import Block, Fields, after_envelope, read_block, unfold
 from pipelines.mime.key import bytes_digest, header_key, message_key, sender_address
 from pipelines.mime.parts import parts
 from pipelines.mime.record import Address, Identity, Record
@@ -130,8 +131,10 @@ def _read(mime: bytes, depth: int) -> Record:
     content = _content(mime, block, depth, defects)
     text, html = content.text, content.html
     to, cc = head.addresses(b"to"), head.addresses(b"cc")
-    key = message_key(head.identity, (*to, *cc), text, html, content.digests, content.unreadable)
+    headers = mime[start : block.end]
     message_id, sent_at, sender, subject = head.identity
+    marks = [] if message_id else _marks(headers, (*to, *cc), nameless=not (sent_at or sender or subject))
+    key = message_key(head.identity, marks, text, html, content.digests, content.unreadable)
     references, in_reply_to = head.ids(b"references"), head.ids(b"in-reply-to")
     lists = head.texts(b"list-id")
     return Record(
@@ -152,7 +155,7 @@ def _read(mime: bytes, depth: int) -> Record:
         text=text,
         html=html,
         attachments=tuple(content.attachments),
-        headers=mime[start : block.end],
+        headers=headers,
         list_id=_list_id(lists[0]) if lists else None,
         auto_submitted=next(
             (value.partition(";")[0].strip().lower() for value in head.texts(b"auto-submitted")), None
@@ -164,6 +167,23 @@ def _read(mime: bytes, depth: int) -> Record:
         raw_sha256=hashlib.sha256(mime).hexdigest(),
         size=len(mime),
     )
+
+
+def _marks(headers: bytes, recipients: Iterable[Address], *, nameless: bool) -> list[str]:
+    """What tells a message without a Message-ID from others of the same content.
+
+    With a Message-ID none of it counts: Exchange rewrites recipients from its directory, for one
+    protocol more than for another, and servers add Received lines. ``nameless``: no date, sender or
+    subject either, so that every field counts that does not describe the body.
+    """
+    found = [(each.address or each.name).lower() for each in recipients]
+    for line in unfold(headers):
+        name, _, value = line.partition(b":")
+        name = name.strip().lower()
+        if name == b"received" or (nameless and not name.startswith((b"content-", b"mime-version"))):
+            told = " ".join(header_text(value, set()).split())
+            found += [f"{name.decode('ascii', 'replace')}: {told}"] if told else []
+    return found
 
 
 def _content(mime: bytes, block: Block, depth: int, defects: set[str]) -> Content:

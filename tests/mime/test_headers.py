@@ -152,6 +152,13 @@ def test_an_mbox_line_before_the_headers_is_skipped_and_noted() -> None:
     assert "mbox-from-line" in record.defects
 
 
+@pytest.mark.parametrize("block", [b"From : kim@x\nSubject\t: s\n", b"Subject: s\nFrom \t: kim@x\n"])
+def test_a_name_may_have_white_space_before_its_colon(block: bytes) -> None:
+    record = normalise(block + b"\nbody\n")
+    assert (record.from_, record.subject, record.headers) == ((Address("", "kim@x"),), "s", block)
+    assert "mbox-from-line" not in record.defects
+
+
 def test_junk_between_headers_is_skipped_and_noted() -> None:
     record = normalise(b"From: a@b\nthis is no header\nSubject: s\n\nbody\n")
     assert (record.subject, record.text) == ("s", "body\n")
