@@ -35,10 +35,8 @@ from pipelines.sandbox.graph_parts import Opened, is_file, is_inline, open_messa
 
 _DEEPEST = 12
 """Messages in messages that are generated anew."""
-_NO_HEADER = frozenset({"header-junk", "header-end-missing"})
 _LOSING = frozenset(
-    {"boundary-missing", "boundary-not-found", "base64-broken", "base64-truncated", "base64-trailing-text"}
-    | {"uuencode-broken", "nested-too-deep"}
+    {"base64-broken", "base64-truncated", "base64-trailing-text", "uuencode-broken", "nested-too-deep"}
 )
 """Defects of a body whose reading is not all that there is in it."""
 _SEALED = frozenset({"signed", "encrypted"})
@@ -53,7 +51,9 @@ _TOKEN = re.compile(r"[\w!#$%&'*+.^`{|}~-]+", re.ASCII)
 def regenerate(mime: bytes, depth: int = 0) -> bytes:
     """Another MIME text of the same message; the same bytes for the same message. Never raises."""
     opened = open_message(mime)
-    if opened.defects & _NO_HEADER or depth > _DEEPEST:
+    if "header-end-missing" in opened.defects:
+        return mime[: opened.block.end] + CRLF + mime[opened.block.body :]
+    if "header-junk" in opened.defects or depth > _DEEPEST:
         return mime
     fields = read_fields(mime[opened.block.start : opened.block.end])
     header = message_header(fields)

@@ -113,7 +113,7 @@ class Bodies:
 
 def is_complete(mime: bytes) -> bool:
     """Whether there is all of a message: its header's end, and of a multipart the closing boundary."""
-    if not (b"\n\r\n" in mime or b"\n\n" in mime):
+    if not (b"\n\r\n" in mime or b"\n\n" in mime or mime.startswith((b"\r\n", b"\n"))):
         return False
     defects: set[str] = set()
     fields = read_block(mime, after_envelope(mime, defects), len(mime), defects).fields
