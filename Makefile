@@ -14,7 +14,7 @@ help:
 	@echo "make test     everything the project promises, proven"
 	@echo "make dev      Dagster's UI on the project (MAILOVER_CONFIG says which tenant)"
 	@echo "make lint     style, types, import contract"
-	@echo "make equality all real mail through every protocol (CORPUS=folder with MANIFEST.tsv)"
+	@echo "make equality  all real mail through every protocol (CORPUS=folder with MANIFEST.tsv)"
 	@echo "make bench    speed and memory beside mbsync and notmuch"
 	@echo "make install  everything into $(VENV), the mailover command among it"
 	@echo "make clean    remove what these made"
