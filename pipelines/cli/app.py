@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipelines.cli.backfill import backfill
+from pipelines.cli.compact import compact
 from pipelines.cli.cutover import cutover, history
 from pipelines.cli.demo import demo
 from pipelines.cli.doctor import doctor
@@ -47,7 +48,7 @@ def cli(context: click.Context, config: Path | None) -> None:
 
 COMMANDS = (
     demo, sandbox, init, setup, doctor, ingest, backfill, import_, status, parity, cutover, history, waves,
-    quarantine, report, search, show, verify,
+    quarantine, report, search, show, verify, compact,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

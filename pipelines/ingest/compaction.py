@@ -9,10 +9,12 @@ import pyarrow as pa
 from pipelines.errors import MailoverError
 from pipelines.index.compaction import merge_files, small_files
 from pipelines.index.lease import Lease, hold
+from pipelines.index.mailboxes import all_addresses
 from pipelines.ingest.batch import MAX_MESSAGES
 from pipelines.ingest.ownership import claim, next_stem, record_claim, sweep_retired
 from pipelines.ingest.passes import contained
 from pipelines.ingest.report import Outcome
+from pipelines.ingest.stages import side_by_side
 from pipelines.ingest.workspace import Workspace
 from pipelines.lake import Dataset, Lake, year_of
 from pipelines.lake.schema import MESSAGES_SCHEMA, RAW_SCHEMA
@@ -59,6 +61,14 @@ class Compaction:
             "unreadable": self.unreadable,
             "seconds": round(self.seconds, 3),
         }
+
+
+def compact_all(
+    workspace: Workspace, addresses: Sequence[str] | None = None, progress: Progress = no_progress
+) -> Iterator[Compaction]:
+    """Compact mailboxes side by side, all that the index knows for None; a report for each as it ends."""
+    chosen = all_addresses(workspace.index) if addresses is None else addresses
+    yield from side_by_side(workspace, chosen, lambda each: compact(workspace, each, progress))
 
 
 def compact(workspace: Workspace, address: str, progress: Progress = no_progress) -> Compaction:
