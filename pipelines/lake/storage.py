@@ -26,6 +26,8 @@ ROW_GROUP_BYTES = 16 * 1024 * 1024
 """One row group is what a reader of a single message has to decompress."""
 _ASIDE = "control/aside"
 """Where folders are put together, or fallen out of use, while a file takes the place of others."""
+_HOMES = ("raw", "messages", "parity", "control/fallback", f"{_ASIDE}/raw", f"{_ASIDE}/messages")
+"""Folders with a partition for each mailbox."""
 _STAGED = ".staged"
 _DICTIONARY = ["protocol", "folder", "fidelity"]
 
@@ -218,11 +220,11 @@ class Lake:
 
     def write_control(self, name: str, value: object) -> None:
         """Keep a copy of some of the index's state as JSON in ``control/``."""
-        self._write(f"control/{name}.json", json.dumps(value, indent=1, sort_keys=True).encode())
+        self._write(_control(name), json.dumps(value, indent=1, sort_keys=True).encode())
 
     def read_control(self, name: str) -> Any | None:
         """What ``write_control`` last wrote under this name."""
-        path = f"{self.root}/control/{name}.json"
+        path = f"{self.root}/{_control(name)}"
         if self._filesystem.get_file_info(path).type == pafs.FileType.NotFound:
             return None
         with self._filesystem.open_input_file(path) as source:
@@ -237,6 +239,22 @@ class Lake:
         with self._filesystem.open_input_file(f"{self.root}/{_fallback(mailbox, sha256)}") as source:
             content: bytes = source.read()
             return content
+
+    def erase(self, mailbox: str) -> tuple[int, int]:
+        """Delete everything of a mailbox, hidden files too; how many files, and their bytes."""
+        files = size = 0
+        for home in _HOMES:
+            folder = f"{self.root}/{home}/{partition(mailbox)}"
+            selector = pafs.FileSelector(folder, allow_not_found=True, recursive=True)
+            found = [info for info in self._filesystem.get_file_info(selector) if info.is_file]
+            files, size = files + len(found), size + sum(info.size for info in found)
+            if self._filesystem.get_file_info(folder).type == pafs.FileType.Directory:
+                self._filesystem.delete_dir(folder)
+        control = self._filesystem.get_file_info(f"{self.root}/{_control(f'mailboxes/{partition(mailbox)}')}")
+        if control.is_file:
+            files, size = files + 1, size + control.size
+            self._filesystem.delete_file(control.path)
+        return files, size
 
     def _write(self, path: str, content: Any) -> None:
         with _named_errors(path):
@@ -256,6 +274,10 @@ def _named_errors(path: str) -> Iterator[None]:
             f"storage.lake: {path} cannot be written: {error.strerror or error}",
             remedy="check free space and permissions; the next run goes on from the last commit",
         ) from None
+
+
+def _control(name: str) -> str:
+    return f"control/{name}.json"
 
 
 def _fallback(mailbox: str, sha256: str) -> str:

@@ -1,6 +1,6 @@
 """Run by the crash tests: work on a model mailbox that dies by SIGKILL where it is told to.
 
-Usage: crashing.py FOLDER POINT OCCURRENCE [raw_messages|messages|message_index|backfill|import|compact]
+Usage: crashing.py FOLDER POINT OCCURRENCE [raw_messages|messages|message_index|backfill|import|compact|purge]
 For ``import`` the mail is in FOLDER/mail; ``compact one by one`` is on a system that exchanges no folders.
 """
 
@@ -16,7 +16,8 @@ from typing import Any
 from pipelines.index import commit as commit_module
 from pipelines.index import compaction as merging_module
 from pipelines.index import files as files_module
-from pipelines.ingest import backfill, batch, compaction, importing, ownership, passes, renormalise
+from pipelines.index.engine import Index
+from pipelines.ingest import backfill, batch, compaction, importing, ownership, passes, purge, renormalise
 from pipelines.ingest.importing import import_mail
 from pipelines.ingest.report import Ending
 from pipelines.ingest.span import Span
@@ -34,6 +35,7 @@ from tests.ingest.model import (
 )
 
 BACKFILL, IMPORT = "backfill", "import"
+PURGE = "purge"
 COMPACT, ONE_BY_ONE = "compact", "compact one by one"
 
 
@@ -117,6 +119,11 @@ POINTS: dict[str, tuple[Any, str, bool]] = {
     "after a merged file is shown": (Path, "replace", True),
     "after a merged file's part is taken away": (Path, "unlink", True),
     "before replaced files are forgotten": (ownership, "forget_retired", False),
+    "before rows are erased": (purge, "erase_rows", False),
+    "after rows are erased": (purge, "erase_rows", True),
+    "after files are erased": (Lake, "erase", True),
+    "after words are erased": (purge, "forget_unowned", True),
+    "after the index is scrubbed": (Index, "scrub", True),
     "before a file is deleted": (Lake, "delete", False),
     "after a file is deleted": (Lake, "delete", True),
 }
@@ -129,6 +136,8 @@ def main() -> None:
         replacing.exchange = no_exchange
     owner, name, after = POINTS[point]
     die(owner, name, int(occurrence), after=after)
+    if stage == PURGE:
+        purge.purge(workspace, KIM)
     work(workspace, stage, Path(folder) / "mail")
     workspace.close()
 

@@ -21,8 +21,11 @@ REWRITING = [point for point in POINTS if "replace" in point or "deleted" in poi
 ONLY_BACKFILLING = [point for point in POINTS if "month" in point or "backfill" in point]
 ONLY_IMPORTING = [point for point in POINTS if "archive" in point]
 ONLY_COMPACTING = [point for point in POINTS if "merge" in point or "exchanged" in point]
+ONLY_PURGING = [point for point in POINTS if "erased" in point or "scrubbed" in point]
 INGESTING = [
-    point for point in POINTS if point not in REWRITING + ONLY_BACKFILLING + ONLY_IMPORTING + ONLY_COMPACTING
+    point
+    for point in POINTS
+    if point not in REWRITING + ONLY_BACKFILLING + ONLY_IMPORTING + ONLY_COMPACTING + ONLY_PURGING
 ]
 ONCE = [point for point in POINTS if point.endswith(("recorded", "finished"))]
 BACKFILLING = [point for point in INGESTING + ONLY_BACKFILLING if "pass" not in point]
