@@ -77,26 +77,36 @@ class Index:
     def scrub(self) -> None:
         """Write the database anew without the remains of what was deleted, and empty its log.
 
-        Others can read meanwhile, not write. Raises ``MailoverError`` where a reader keeps the
-        log from being emptied, or the disk is full.
+        Others can read meanwhile, not write. Raises ``MailoverError`` as ``empty_log`` does, and
+        where the disk is full.
         """
-        connection = self._engine.raw_connection()
-        try:
-            cursor = connection.cursor()
-            cursor.execute("VACUUM")
-            busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.OperationalError as error:
-            raise MailoverError(
-                f"the index cannot be written anew: {error}",
-                remedy="it needs as much free space again as it has; then do the same once more",
-            ) from None
-        finally:
-            connection.close()
+        self._alone("VACUUM")
+        self.empty_log()
+
+    def empty_log(self) -> None:
+        """Bring everything from the log into the database file, and cut the log to nothing.
+
+        Raises ``MailoverError`` where somebody goes on reading an older state.
+        """
+        busy, *_ = self._alone("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:
             raise MailoverError(
                 "somebody is reading the index: its log could not be emptied of what was deleted",
                 remedy="close what reads it, such as a database browser, and do the same once more",
             )
+
+    def _alone(self, statement: str) -> Any:
+        """Run a statement that has to stand outside of any transaction; its first row."""
+        connection = self._engine.raw_connection()
+        try:
+            return connection.cursor().execute(statement).fetchone()
+        except sqlite3.OperationalError as error:
+            raise MailoverError(
+                f"the index cannot be written anew: {error}",
+                remedy="it needs as much free space again as it has, and nobody writing; then do the same once more",
+            ) from None
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Give back the connections."""

@@ -20,7 +20,8 @@ _LAST = sa.text("SELECT rowid FROM message_text ORDER BY rowid DESC LIMIT 1")
 
 _GATHER = (
     "CREATE VIRTUAL TABLE temp.message_words USING fts5vocab('main', 'message_text', 'instance')",
-    "CREATE TEMP TABLE unowned AS SELECT id AS doc FROM message_text_docsize EXCEPT SELECT text_id FROM messages",
+    "CREATE TEMP TABLE unowned (doc INTEGER PRIMARY KEY)",
+    "INSERT INTO unowned SELECT id FROM message_text_docsize EXCEPT SELECT text_id FROM messages",
     "CREATE TEMP TABLE unowned_words AS SELECT doc, "  # noqa: S608 - the names above, nothing else
     + ", ".join(f"group_concat(CASE col WHEN '{name}' THEN term END, ' ') AS {name}" for name in COLUMNS)
     + " FROM message_words WHERE doc IN (SELECT doc FROM unowned) GROUP BY doc",

@@ -72,4 +72,5 @@ def purge(workspace: Workspace, address: str) -> Purge:
         index.scrub()
         if configured is None:
             erase_mailbox(index, lease, now())
+    index.empty_log()
     return done
