@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipelines.cli.backfill import backfill
+from pipelines.cli.compact import compact
 from pipelines.cli.cutover import cutover, history
 from pipelines.cli.demo import demo
 from pipelines.cli.doctor import doctor
@@ -14,6 +15,7 @@ from pipelines.cli.import_ import import_
 from pipelines.cli.ingest import ingest
 from pipelines.cli.init import init
 from pipelines.cli.parity import parity
+from pipelines.cli.purge import purge
 from pipelines.cli.quarantine import quarantine
 from pipelines.cli.report import report
 from pipelines.cli.sandbox import sandbox
@@ -47,7 +49,7 @@ def cli(context: click.Context, config: Path | None) -> None:
 
 COMMANDS = (
     demo, sandbox, init, setup, doctor, ingest, backfill, import_, status, parity, cutover, history, waves,
-    quarantine, report, search, show, verify,
+    quarantine, report, search, show, verify, compact, purge,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

@@ -1,6 +1,7 @@
 """Opening the index: one SQL database, brought to the present schema, owner-only."""
 
 import os
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,14 @@ from pipelines.errors import ConfigurationError, MailoverError
 from pipelines.index.tables import index_info
 
 _BUSY_SECONDS = 60
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "cache_size=-32768",
+    # Deleted rows are overwritten where that costs no more writing; `scrub` does the rest.
+    "secure_delete=FAST",
+)
 
 
 class Index:
@@ -65,6 +74,40 @@ class Index:
                 remedy="check free space and permissions; the next run goes on from the last commit",
             ) from None
 
+    def scrub(self) -> None:
+        """Write the database anew without the remains of what was deleted, and empty its log.
+
+        Others can read meanwhile, not write. Raises ``MailoverError`` as ``empty_log`` does, and
+        where the disk is full.
+        """
+        self._alone("VACUUM")
+        self.empty_log()
+
+    def empty_log(self) -> None:
+        """Bring everything from the log into the database file, and cut the log to nothing.
+
+        Raises ``MailoverError`` where somebody goes on reading an older state.
+        """
+        busy, *_ = self._alone("PRAGMA wal_checkpoint(TRUNCATE)")
+        if busy:
+            raise MailoverError(
+                "somebody is reading the index: its log could not be emptied of what was deleted",
+                remedy="close what reads it, such as a database browser, and do the same once more",
+            )
+
+    def _alone(self, statement: str) -> Any:
+        """Run a statement that has to stand outside of any transaction; its first row."""
+        connection = self._engine.raw_connection()
+        try:
+            return connection.cursor().execute(statement).fetchone()
+        except sqlite3.OperationalError as error:
+            raise MailoverError(
+                f"the index cannot be written anew: {error}",
+                remedy="it needs as much free space again as it has, and nobody writing; then do the same once more",
+            ) from None
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Give back the connections."""
         self._engine.dispose()
@@ -85,7 +128,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     def _configure(connection: Any, _record: Any) -> None:
         # The driver's own transaction control begins late and deferred; SQLAlchemy's recipe is to do it here.
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32768"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")

@@ -38,6 +38,12 @@ def phase_of(index: Index, address: str) -> str:
         return str(found.scalar_one())
 
 
+def all_addresses(index: Index) -> list[str]:
+    """Every mailbox that the index knows, configured or not."""
+    with index.read() as connection:
+        return list(connection.scalars(sa.select(mailboxes.c.address).order_by(mailboxes.c.address)))
+
+
 def addresses_in(index: Index, phase: str) -> frozenset[str]:
     """The mailboxes that are in ``phase``."""
     with index.read() as connection:

@@ -29,7 +29,7 @@ from pipelines.index.lease import Lease
 from pipelines.index.lookup import Elsewhere, known_raws, message_rows, weak_candidates
 from pipelines.index.quarantine import QuarantineEntry
 from pipelines.index.standins import StandIn, stand_ins
-from pipelines.ingest.ownership import sweep_retired
+from pipelines.ingest.ownership import next_stem, sweep_retired
 from pipelines.ingest.standins import rest_of_files
 from pipelines.lake import Dataset, Lake, MessageRow, RawRow
 from pipelines.lake.schema import messages_table, raw_table
@@ -432,7 +432,7 @@ class Batch:
             ]
 
     def _publish(self, dataset: Dataset, year: int, table: pa.Table) -> str:
-        stem = f"{self._index.index_id[:8]}-{self.lease.epoch}-{self.lease.commits + 1}"
+        stem = next_stem(self._index, self.lease)
         file = self._lake.publish(dataset, self.lease.address, year, stem, table)
         self._changes.files.append(file)
         return file.path

@@ -22,6 +22,11 @@ _STEM = re.compile(r"/([0-9a-f]{8})-(\d+)-(\d+)\.parquet$")
 _REMEDY = "run `mailover verify`: it rebuilds the index from the lake and loses nothing"
 
 
+def next_stem(index: Index, lease: Lease) -> str:
+    """The name of the files that the next commit is to name."""
+    return f"{index.index_id[:8]}-{lease.epoch}-{lease.commits + 1}"
+
+
 def claim(lake: Lake, index: Index, lease: Lease) -> int:
     """Sweep the orphans of a mailbox's crashed runs; returns how many there were.
 
@@ -30,7 +35,8 @@ def claim(lake: Lake, index: Index, lease: Lease) -> int:
     _check_control(lake, index, lease)
     swept = sweep_retired(lake, index, lease)
     for dataset in Dataset:
-        published = lake.files(dataset, lease.address)
+        listing = lake.listing(dataset, lease.address)
+        published = listing.published
         with index.read() as connection:
             named = file_paths(connection, lease.mailbox_id, dataset)
         missing = named - published
@@ -50,20 +56,40 @@ def claim(lake: Lake, index: Index, lease: Lease) -> int:
             )
         for path in orphans:
             lake.delete(path)
+        for path in listing.staged:
+            lake.discard_staged(path)
         swept += len(orphans)
     record_claim(lake, index, lease)
     return swept
 
 
 def sweep_retired(lake: Lake, index: Index, lease: Lease) -> int:
-    """Delete the files that a commit has replaced; returns how many."""
+    """Show the files that commits have put in place of others, and delete those; returns how many.
+
+    Where the lake lacks a file that the index names, nothing is touched: index and lake are
+    not of one time, and what was replaced may be all that is left.
+    """
     with index.read() as connection:
         retired = retired_paths(connection, lease.mailbox_id)
-    present = set().union(*(lake.files(dataset, lease.address) for dataset in Dataset)) if retired else set()
-    for path in retired & present:
+        named = set().union(*(file_paths(connection, lease.mailbox_id, each) for each in Dataset))
+    if not retired:
+        return 0
+    listings = [lake.listing(dataset, lease.address) for dataset in Dataset]
+    published = set().union(*(each.published for each in listings))
+    staged = named & set().union(*(each.staged for each in listings))
+    if named - published - staged:
+        return 0
+    replaced = retired & published
+    left = set(replaced)
+    for path in staged:
+        old = {each for each in left if each.rpartition("/")[0] == path.rpartition("/")[0]}
+        lake.take_place(path, old)
+        left -= old
+    for path in left:
         lake.delete(path)
+    lake.discard_aside(lease.address)
     forget_retired(index, lease)
-    return len(retired & present)
+    return len(replaced)
 
 
 def record_claim(lake: Lake, index: Index, lease: Lease) -> None:

@@ -13,7 +13,7 @@ from pipelines.index.lookup import has_messages, shown_by_others
 from pipelines.index.mailboxes import FolderRow, phase_of, record_folders, record_pass
 from pipelines.ingest.batch import Batch
 from pipelines.ingest.ownership import claim, record_claim
-from pipelines.ingest.report import MailboxReport, Outcome
+from pipelines.ingest.report import Ending, MailboxReport, Outcome
 from pipelines.ingest.rounds import Round
 from pipelines.ingest.workspace import Workspace
 from pipelines.sources.base import Folder, ProtocolName, Source
@@ -37,7 +37,7 @@ def ingest_mailbox(
 
 
 @contextmanager
-def contained(workspace: Workspace, report: MailboxReport) -> Iterator[None]:
+def contained(workspace: Workspace, report: Ending) -> Iterator[None]:
     """Whatever fails in the block is said in the report: one mailbox must not stop the run."""
     started = workspace.clock.monotonic()
     try:

@@ -7,7 +7,7 @@ from pipelines.index.adopt import FoundRaw, adopt_messages, adopt_raws, forget
 from pipelines.index.changes import NewMessage, NewRaw
 from pipelines.index.lease import Lease
 from pipelines.index.lookup import keys_of_bytes, known_raws, message_rows
-from pipelines.ingest.ownership import last_numbers, record_claim, restore_journal
+from pipelines.ingest.ownership import last_numbers, record_claim, restore_journal, sweep_retired
 from pipelines.ingest.renormalise import by_year, circumstances_of, publish, rows_of
 from pipelines.ingest.standins import restore_accepted
 from pipelines.ingest.workspace import Workspace
@@ -30,6 +30,9 @@ def rebuild(
     Rows of ``messages`` that are missing, or stand in two files after a crash, are put
     right; ``raw`` is only read. ``without``: files that cannot be read.
     """
+    # Replaced files that a crash has left would come back as messages.
+    sweep_retired(workspace.lake, workspace.index, lease)
+    workspace.lake.discard_aside(lease.address)
     epoch, commits = last_numbers(workspace.lake, workspace.index, lease)
     came = restore_accepted(workspace, lease, without)
     forget(workspace.index, lease, workspace.clock.now(), epoch=epoch, commits=commits)

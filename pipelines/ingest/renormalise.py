@@ -13,7 +13,7 @@ from pipelines.index.changes import NewMessage
 from pipelines.index.files import Replacement, StoredBytes, bytes_of_file, outdated_files, replace_file
 from pipelines.index.lease import Lease
 from pipelines.index.lookup import message_rows
-from pipelines.ingest.ownership import claim, record_claim, sweep_retired
+from pipelines.ingest.ownership import claim, next_stem, record_claim, sweep_retired
 from pipelines.ingest.workspace import Workspace
 from pipelines.lake import DataFile, Dataset, MessageRow
 from pipelines.lake.schema import messages_table
@@ -123,5 +123,5 @@ def by_year(rows: Iterable[MessageRow]) -> dict[int, list[MessageRow]]:
 
 def publish(workspace: Workspace, lease: Lease, year: int, rows: Sequence[MessageRow]) -> DataFile:
     """Write rows as a file of ``messages`` that the next commit is to name."""
-    stem = f"{workspace.index.index_id[:8]}-{lease.epoch}-{lease.commits + 1}"
+    stem = next_stem(workspace.index, lease)
     return workspace.lake.publish(Dataset.MESSAGES, lease.address, year, stem, messages_table(rows))

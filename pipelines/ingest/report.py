@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from pipelines.errors import MailoverError
 from pipelines.index.changes import RoundAccount
@@ -22,6 +22,14 @@ class Outcome(StrEnum):
     BUSY = "busy"
     """Another run is writing the mailbox."""
     FAILED = "failed"
+
+
+class Ending(Protocol):
+    """How work on one mailbox ended, whatever the work was."""
+
+    outcome: Outcome
+    error: MailoverError | None
+    seconds: float
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from pipelines.ingest.workspace import Workspace
 
 Reader = Callable[[Workspace, MailboxConfig, Progress], MailboxReport]
 Done = TypeVar("Done")
+Mailbox = TypeVar("Mailbox")
 
 
 class Stage(StrEnum):
@@ -48,7 +49,7 @@ def run_stage(
 
 
 def side_by_side(
-    workspace: Workspace, mailboxes: Sequence[MailboxConfig], work: Callable[[MailboxConfig], Done]
+    workspace: Workspace, mailboxes: Sequence[Mailbox], work: Callable[[Mailbox], Done]
 ) -> Iterator[Done]:
     """Do ``work`` for each mailbox, ``ingest.concurrency`` of them at a time; results as they come."""
     pool = ThreadPoolExecutor(workspace.config.ingest.concurrency, thread_name_prefix="mailbox")

@@ -6,8 +6,9 @@ one PUT. Either way a reader sees a file entirely or not at all.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,9 +20,15 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from pipelines.errors import MailoverError
+from pipelines.lake.replacing import make_private, show_instead, sync
 
 ROW_GROUP_BYTES = 16 * 1024 * 1024
 """One row group is what a reader of a single message has to decompress."""
+_ASIDE = "control/aside"
+"""Where folders are put together, or fallen out of use, while a file takes the place of others."""
+_HOMES = ("raw", "messages", "parity", "control/fallback", f"{_ASIDE}/raw", f"{_ASIDE}/messages")
+"""Folders with a partition for each mailbox."""
+_STAGED = ".staged"
 _DICTIONARY = ["protocol", "folder", "fidelity"]
 
 
@@ -40,6 +47,16 @@ class DataFile:
     path: str
     rows: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Paths of one dataset of a mailbox."""
+
+    published: set[str]
+    """What every reader sees."""
+    staged: set[str]
+    """Files under a hidden name: the paths where they are to stand."""
 
 
 def partition(mailbox: str) -> str:
@@ -61,12 +78,21 @@ class Lake:
             self._filesystem: pafs.FileSystem = pafs.LocalFileSystem()
             self.root = str(Path(url).absolute())
             with _named_errors(self.root):
-                _make_private(Path(self.root))
+                make_private(Path(self.root))
         else:
             self._filesystem, self.root = pafs.FileSystem.from_uri(url)
 
-    def publish(self, dataset: Dataset, mailbox: str, year: int, stem: str, table: pa.Table) -> DataFile:
-        """Write ``table`` as one Parquet file that appears whole."""
+    def publish(
+        self,
+        dataset: Dataset,
+        mailbox: str,
+        year: int,
+        stem: str,
+        table: pa.Table,
+        *,
+        staged: bool = False,
+    ) -> DataFile:
+        """Write ``table`` as one Parquet file that appears whole; if ``staged``, by ``take_place`` only."""
         path = f"{dataset}/{partition(mailbox)}/year={year}/{stem}.parquet"
         rows_per_group = max(1, int(table.num_rows * ROW_GROUP_BYTES / max(table.nbytes, 1)))
         sink = pa.BufferOutputStream()
@@ -80,8 +106,34 @@ class Lake:
             row_group_size=rows_per_group,
         )
         content = sink.getvalue()
-        self._write(path, content)
+        self._write(_staged(path) if staged else path, content)
         return DataFile(dataset, path, table.num_rows, content.size)
+
+    def take_place(self, path: str, old: Collection[str]) -> None:
+        """Show the staged file ``path`` instead of the ``old`` ones of its folder; repeatable.
+
+        Where folders can be exchanged, a listing shows the one or the others. Elsewhere both
+        stand beside each other for as long as deleting takes: rows twice, never missing.
+        """
+        with _named_errors(path):
+            if self._local:
+                root = Path(self.root)
+                aside = root / _ASIDE / path.rpartition("/")[0]
+                show_instead(root / path, root / _staged(path), {root / each for each in old}, aside)
+                return
+            self._filesystem.copy_file(f"{self.root}/{_staged(path)}", f"{self.root}/{path}")
+            for each in (*old, _staged(path)):
+                self.delete(each)
+
+    def discard_staged(self, path: str) -> None:
+        """Delete a staged file that no commit has named."""
+        self.delete(_staged(path))
+
+    def discard_aside(self, mailbox: str) -> None:
+        """Delete what a crash in ``take_place`` has left aside."""
+        if self._local:
+            for dataset in Dataset:
+                shutil.rmtree(Path(self.root) / _ASIDE / dataset / partition(mailbox), ignore_errors=True)
 
     def replace(self, dataset: str, mailbox: str, stem: str, table: pa.Table) -> None:
         """Put ``table`` in place of a file of a dataset that is replaced as a whole."""
@@ -91,15 +143,22 @@ class Lake:
 
     def files(self, dataset: Dataset, mailbox: str) -> set[str]:
         """Paths of all published files of a mailbox, whether or not the index knows them."""
+        return self.listing(dataset, mailbox).published
+
+    def listing(self, dataset: Dataset, mailbox: str) -> Listing:
+        """What lies in a mailbox's partition of a dataset."""
         selector = pafs.FileSelector(
             f"{self.root}/{dataset}/{partition(mailbox)}", allow_not_found=True, recursive=True
         )
-        paths = (info.path for info in self._filesystem.get_file_info(selector) if info.is_file)
-        return {
-            path.removeprefix(self.root).lstrip("/")
-            for path in paths
-            if path.endswith(".parquet") and not path.rsplit("/", 1)[1].startswith((".", "_"))
-        }
+        found = Listing(set(), set())
+        for info in self._filesystem.get_file_info(selector):
+            path = info.path.removeprefix(self.root).lstrip("/")
+            folder, _, name = path.rpartition("/")
+            if info.is_file and name.endswith(".parquet") and not name.startswith((".", "_")):
+                found.published.add(path)
+            elif info.is_file and name.startswith(".") and name.endswith(_STAGED):
+                found.staged.add(f"{folder}/{name[1:].removesuffix(_STAGED)}")
+        return found
 
     def mailboxes(self) -> set[str]:
         """Every mailbox that has a partition in either dataset."""
@@ -118,7 +177,7 @@ class Lake:
     def describe(self, dataset: Dataset, path: str) -> DataFile:
         """What a published file holds."""
         with (
-            self._filesystem.open_input_file(f"{self.root}/{path}") as source,
+            self._open(path) as source,
             pq.ParquetFile(source) as file,
         ):
             return DataFile(dataset, path, file.metadata.num_rows, self.size(path))
@@ -126,7 +185,7 @@ class Lake:
     def read(self, path: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows of one file, a row group's worth at a time at most."""
         with (
-            self._filesystem.open_input_file(f"{self.root}/{path}") as source,
+            self._open(path) as source,
             pq.ParquetFile(source) as file,
         ):
             for group in range(file.metadata.num_row_groups):
@@ -135,7 +194,7 @@ class Lake:
     def find(self, path: str, column: str, value: str) -> dict[str, Any] | None:
         """The first row of a file whose ``column`` is ``value``; reads one row group in full."""
         with (
-            self._filesystem.open_input_file(f"{self.root}/{path}") as source,
+            self._open(path) as source,
             pq.ParquetFile(source) as file,
         ):
             for group in range(file.metadata.num_row_groups):
@@ -146,17 +205,26 @@ class Lake:
                     return found
         return None
 
+    def _open(self, path: str) -> pa.NativeFile:
+        try:
+            return self._filesystem.open_input_file(f"{self.root}/{path}")
+        except FileNotFoundError:
+            # Between the commit that names a merged file and the moment it takes its place.
+            with suppress(FileNotFoundError):
+                return self._filesystem.open_input_file(f"{self.root}/{_staged(path)}")
+            return self._filesystem.open_input_file(f"{self.root}/{path}")
+
     def delete(self, path: str) -> None:
         """Remove one file."""
         self._filesystem.delete_file(f"{self.root}/{path}")
 
     def write_control(self, name: str, value: object) -> None:
         """Keep a copy of some of the index's state as JSON in ``control/``."""
-        self._write(f"control/{name}.json", json.dumps(value, indent=1, sort_keys=True).encode())
+        self._write(_control(name), json.dumps(value, indent=1, sort_keys=True).encode())
 
     def read_control(self, name: str) -> Any | None:
         """What ``write_control`` last wrote under this name."""
-        path = f"{self.root}/control/{name}.json"
+        path = f"{self.root}/{_control(name)}"
         if self._filesystem.get_file_info(path).type == pafs.FileType.NotFound:
             return None
         with self._filesystem.open_input_file(path) as source:
@@ -171,6 +239,22 @@ class Lake:
         with self._filesystem.open_input_file(f"{self.root}/{_fallback(mailbox, sha256)}") as source:
             content: bytes = source.read()
             return content
+
+    def erase(self, mailbox: str) -> tuple[int, int]:
+        """Delete everything of a mailbox, hidden files too; how many files, and their bytes."""
+        files = size = 0
+        for home in _HOMES:
+            folder = f"{self.root}/{home}/{partition(mailbox)}"
+            selector = pafs.FileSelector(folder, allow_not_found=True, recursive=True)
+            found = [info for info in self._filesystem.get_file_info(selector) if info.is_file]
+            files, size = files + len(found), size + sum(info.size for info in found)
+            if self._filesystem.get_file_info(folder).type == pafs.FileType.Directory:
+                self._filesystem.delete_dir(folder)
+        control = self._filesystem.get_file_info(f"{self.root}/{_control(f'mailboxes/{partition(mailbox)}')}")
+        if control.is_file:
+            files, size = files + 1, size + control.size
+            self._filesystem.delete_file(control.path)
+        return files, size
 
     def _write(self, path: str, content: Any) -> None:
         with _named_errors(path):
@@ -192,18 +276,22 @@ def _named_errors(path: str) -> Iterator[None]:
         ) from None
 
 
+def _control(name: str) -> str:
+    return f"control/{name}.json"
+
+
 def _fallback(mailbox: str, sha256: str) -> str:
     return f"control/fallback/{partition(mailbox)}/{sha256}"
 
 
-def _make_private(folder: Path) -> None:
-    # mkdir(parents=True) gives its mode to the last folder only.
-    for each in reversed([folder, *folder.parents]):
-        each.mkdir(mode=0o700, exist_ok=True)
+def _staged(path: str) -> str:
+    """Its hidden name, which does not end like a data file's: some readers look at nothing else."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/.{name}{_STAGED}"
 
 
 def _write_durably(path: Path, content: Any) -> None:
-    _make_private(path.parent)
+    make_private(path.parent)
     hidden = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -211,8 +299,4 @@ def _write_durably(path: Path, content: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     hidden.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(path.parent)

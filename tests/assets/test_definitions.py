@@ -30,10 +30,11 @@ def test_the_definitions_load_and_hold_what_is_documented(defs: dg.Definitions) 
         ("raw_messages", "quarantine_is_empty"),
     }
     repository = defs.get_repository_def()
-    assert {"ingest", "check", "cutover", "waves", "count_phases"} <= set(repository.job_names)
+    assert {"ingest", "check", "cutover", "waves", "count_phases", "compact"} <= set(repository.job_names)
     assert {each.name for each in repository.schedule_defs} == {
         "ingest_schedule",
         "check_schedule",
+        "compact_schedule",
         "count_phases_schedule",
     }
     assert {each.name for each in repository.sensor_defs} == {"mailbox_partitions", "promote_waves"}

@@ -162,6 +162,24 @@ def test_failure_is_contained_a_message_in_quarantine_is_a_warning_on_its_mailbo
     assert f"{quarantined} empty-answer" in str(evaluation.description)
 
 
+def test_nothing_twice_the_job_compact_merges_the_files_of_every_mailbox(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    text = tenant.config_path.read_text()
+    tenant.config_path.write_text(f"{text}ingest:\n  batch_bytes: 1\n")
+    assert run(defs, "ingest", instance).success
+    tenant.config_path.write_text(text)
+    before = files(tenant)
+    assert run(defs, "compact", instance).success
+    assert files(tenant) < before / 2
+    assert rows(tenant, Dataset.RAW) == rows(tenant, Dataset.MESSAGES) == 120
+    assert run(defs, "check", instance).success
+
+
+def files(tenant: RunningSandbox) -> int:
+    return len(list((tenant.directory / "lake" / "messages").rglob("*.parquet")))
+
+
 def test_a_check_can_be_asked_of_one_partition_from_the_ui(
     defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
 ) -> None:

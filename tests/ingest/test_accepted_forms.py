@@ -17,13 +17,14 @@ from pipelines.index.status import status
 from pipelines.index.tables import occurrences
 from pipelines.ingest import batch as batch_module
 from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
+from pipelines.ingest.compaction import compact
 from pipelines.ingest.passes import ingest_mailbox
 from pipelines.ingest.quarantine import AcceptedForm, accept, retry
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.verify import verify
 from pipelines.ingest.workspace import Workspace
-from pipelines.lake import Lake
+from pipelines.lake import Lake, tiers
 from pipelines.sources.base import Entry, FetchFailed
 from tests.ingest.conftest import rows
 from tests.ingest.model import KIM, ModelFolder, ModelMailbox, ModelWorkspace, mail
@@ -269,6 +270,30 @@ def test_other_forms_of_the_same_file_stand_on(workspace: ModelWorkspace, server
         "Form 5.": "graph-json",
         "Text 6.": "mime",
     }
+    assert_sound(workspace)
+
+
+def test_bytes_are_kept_a_form_stands_in_and_gives_way_after_merging_files(
+    workspace: ModelWorkspace, server: ModelMailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiers, "FAN_IN", 2)
+    server.inbox.deliver(mail(4, "Text 4."))
+    server.poison["1:4"] = unconvertible("1:4", mail(4, "Form 4."))
+    ingest(workspace)
+    accept_all(workspace)
+    assert compact(workspace, KIM).merged == 4
+    (report,) = run_stage(workspace, Stage.MESSAGE_INDEX, [workspace.config.mailbox(KIM)])
+    assert report.messages == 4
+    assert texts(workspace) == {
+        "Text 1.": "mime",
+        "The figures, as JSON tells them.": "graph-json",
+        "Text 3.": "mime",
+        "Form 4.": "graph-json",
+    }
+    assert_sound(workspace)
+    server.poison.clear()
+    retry(workspace, workspace.config.mailboxes)
+    assert texts(workspace) == {f"Text {number}.": "mime" for number in (1, 2, 3, 4)}
     assert_sound(workspace)
 
 

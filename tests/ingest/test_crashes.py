@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
-from pipelines.ingest.report import Outcome
+from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage
 from pipelines.lake import Dataset
 from tests.ingest.conftest import rows
@@ -17,10 +17,16 @@ from tests.ingest.crashing import BACKFILL, IMPORT, POINTS, open_workspace, serv
 from tests.ingest.model import KIM, ModelWorkspace, mail
 
 ROOT = Path(__file__).parents[2]
-REWRITING = [point for point in POINTS if "replace" in point or "delete" in point]
+REWRITING = [point for point in POINTS if "replace" in point or "deleted" in point]
 ONLY_BACKFILLING = [point for point in POINTS if "month" in point or "backfill" in point]
 ONLY_IMPORTING = [point for point in POINTS if "archive" in point]
-INGESTING = [point for point in POINTS if point not in REWRITING + ONLY_BACKFILLING + ONLY_IMPORTING]
+ONLY_COMPACTING = [point for point in POINTS if "merge" in point or "exchanged" in point]
+ONLY_PURGING = [point for point in POINTS if "erased" in point or "scrubbed" in point]
+INGESTING = [
+    point
+    for point in POINTS
+    if point not in REWRITING + ONLY_BACKFILLING + ONLY_IMPORTING + ONLY_COMPACTING + ONLY_PURGING
+]
 ONCE = [point for point in POINTS if point.endswith(("recorded", "finished"))]
 BACKFILLING = [point for point in INGESTING + ONLY_BACKFILLING if "pass" not in point]
 IMPORTING = [
@@ -120,6 +126,7 @@ def test_nothing_lost_nothing_twice_after_kill_9_while_files_are_imported(
     crash(tmp_path, point, 1 if "folders" in point else occurrence, IMPORT)
     workspace = open_workspace(tmp_path)
     report = work(workspace, IMPORT, tmp_path / "mail")
+    assert isinstance(report, MailboxReport)
     assert (report.outcome, report.total("listed")) == (Outcome.DONE, 14)
     assert sorted(row["mime"] for row in rows(workspace, "raw")) == sorted(every)  # type: ignore[type-var]
     assert len({row["message_key"] for row in rows(workspace, "messages")}) == len(every)

@@ -12,11 +12,12 @@ import pytest
 from pipelines.errors import LakeMismatchError
 from pipelines.index.search import search
 from pipelines.index.status import status
+from pipelines.ingest import compaction
 from pipelines.ingest.passes import ingest_mailbox
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.verify import verify
-from pipelines.lake import Dataset
+from pipelines.lake import Dataset, tiers
 from pipelines.mime import normalise
 from tests.ingest.conftest import rows
 from tests.ingest.model import KIM, ModelFolder, ModelMailbox, ModelWorkspace, VirtualClock, configure, mail
@@ -183,6 +184,59 @@ def test_bytes_are_kept_a_newer_normaliser_reads_the_lake_never_the_server(
     assert ingest(workspace).messages == 0
     assert server.fetched == []
     assert verify(workspace, KIM).repaired == []
+
+
+def test_nothing_twice_a_rebuild_takes_no_file_that_was_replaced_and_not_yet_deleted(
+    reopen: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = reopen()
+    ingest(workspace)
+
+    def newer(mime: bytes) -> object:
+        record = normalise(mime)
+        return dataclasses.replace(
+            record, subject=record.subject.upper(), message_key="f" + record.message_key[1:]
+        )
+
+    def die(*_anything: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr("pipelines.ingest.renormalise.normalise", newer)
+        dying.setattr("pipelines.ingest.renormalise.sweep_retired", die)
+        with pytest.raises(KeyboardInterrupt):
+            list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
+    assert len(rows(workspace, "messages")) == 12
+    (report,) = run_stage(workspace, Stage.MESSAGE_INDEX, list(workspace.config.mailboxes))
+    assert report.messages == 6
+    assert {str(row["subject"]) for row in rows(workspace, "messages")} == {
+        f"REPORT {number}" for number in (0, 1, 2, 3, 4, 50)
+    }
+    assert verify(workspace, KIM).repaired == []
+
+
+def test_bytes_are_kept_nothing_is_swept_from_a_lake_that_is_older_than_its_index(
+    tmp_path: Path, reopen: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was replaced may be all that a lake restored from a copy has."""
+    workspace = reopen().commit_every(1)
+    ingest(workspace)
+    workspace.commit_every(1_000_000)
+    shutil.copytree(tmp_path / "lake", tmp_path / "copy")
+
+    def die(*_anything: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tiers, "FAN_IN", 2)
+    monkeypatch.setattr(compaction, "sweep_retired", die)
+    with pytest.raises(KeyboardInterrupt):
+        compaction.compact(workspace, KIM)
+    shutil.rmtree(tmp_path / "lake")
+    (tmp_path / "copy").rename(tmp_path / "lake")
+    assert isinstance(ingest(workspace).error, LakeMismatchError)
+    assert verify(workspace, KIM).damage == []
+    assert {row["mime"] for row in rows(workspace, "raw")} == workspace.servers[KIM].all_mime()
+    assert ingest(workspace).outcome is Outcome.DONE
 
 
 def test_a_newer_normaliser_may_find_that_two_messages_are_one_and_one_is_two(

@@ -15,12 +15,14 @@ from pipelines.index.status import status
 from pipelines.index.tables import folders, mailboxes, occurrences, raws
 from pipelines.ingest.backfill import backfill
 from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
+from pipelines.ingest.compaction import compact
 from pipelines.ingest.passes import MailboxPass, ingest_mailbox
 from pipelines.ingest.quarantine import AcceptedForm, accept, retry
 from pipelines.ingest.report import BackfillReport, MailboxReport, Outcome
 from pipelines.ingest.span import Span
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.verify import verify
+from pipelines.lake import tiers
 from pipelines.sandbox.store import Message
 from pipelines.sources.base import Entry, FetchFailed, ProtocolName
 from tests.ingest.conftest import rows
@@ -296,6 +298,21 @@ def test_bytes_are_kept_a_weak_match_survives_renormalising(workspace: TenantWor
     assert report.messages == 1
     assert len(rows(workspace, "messages")) == 1
     assert_sound(workspace)
+    assert verify(workspace, KIM).repaired == []
+
+
+def test_bytes_are_kept_a_weak_match_survives_merging_files(
+    workspace: TenantWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiers, "FAN_IN", 2)
+    weakly_matched(workspace)
+    assert compact(workspace, KIM).merged == 2
+    assert [each["weak"] for each in rows(workspace, "raw")] == [False, True]
+    assert_sound(workspace)
+    for stage in (Stage.MESSAGES, Stage.MESSAGE_INDEX):
+        (report,) = run_stage(workspace, stage, list(workspace.config.mailboxes))
+        assert report.outcome is Outcome.DONE
+        assert len(rows(workspace, "messages")) == 1
     assert verify(workspace, KIM).repaired == []
 
 
