@@ -103,7 +103,7 @@ class Index:
         except sqlite3.OperationalError as error:
             raise MailoverError(
                 f"the index cannot be written anew: {error}",
-                remedy="it needs as much free space again as it has, and nobody writing; then do it once more",
+                remedy="it needs as much free space again as it has, and nobody writing; then do it again",
             ) from None
         finally:
             connection.close()
