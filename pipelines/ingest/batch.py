@@ -182,8 +182,7 @@ class Batch:
         self._read.append(read)
         self._pending[read.account.folder_id, read.entry.native_id] = read.entry.content_mark
         self._bytes += len(read.mime)
-        if self._bytes >= self._budget or len(self._read) >= MAX_MESSAGES:
-            self.flush()
+        self._flush_if_full()
 
     def know(self, account: RoundAccount, live: dict[str, bool]) -> None:
         """Ids that stand for messages of the lake; False marks those that were taken for removed."""
@@ -216,6 +215,7 @@ class Batch:
         account.known += 1
         self._pending[account.folder_id, occurrence.listed.native_id] = occurrence.listed.content_mark
         self._changes.occurrences.append(occurrence)
+        self._flush_if_full()
 
     def fail(
         self, account: RoundAccount, failed: FetchFailed, *, edited: bool = False, accepted: bool = False
@@ -245,6 +245,7 @@ class Batch:
         self._changes.quarantined.append(
             Quarantined(listed, failed.reason, failed.detail, digest, failed.entry.identity, failed.fidelity)
         )
+        self._flush_if_full()
 
     def end(self, account: RoundAccount, native_ids: set[str]) -> None:
         """Ids that the server does not list any more."""
@@ -264,6 +265,10 @@ class Batch:
 
     def _touch(self, account: RoundAccount) -> None:
         self._accounts[account.folder_id] = account
+
+    def _flush_if_full(self) -> None:
+        if self._bytes >= self._budget or len(self._pending) >= MAX_MESSAGES:
+            self.flush()
 
     def flush(self) -> None:
         """Write everything collected so far; nothing of it exists before, all of it after."""
@@ -366,6 +371,7 @@ class Batch:
         self._changes.unmatched.append(
             Unmatched(_listed(account, entry), told.header_key, told.message_id, told.subject)
         )
+        self._flush_if_full()
 
     def _leave_unmatched(self, read: _Read) -> None:
         """It came to be compared, and the lake has no message for it."""

@@ -1,7 +1,7 @@
 """One mailbox through several protocols: linked where it is known, kept apart where it differs."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,10 @@ import sqlalchemy as sa
 
 from pipelines.config import MailboxConfig
 from pipelines.errors import UsageError
-from pipelines.index.lease import hold
+from pipelines.index.changes import Changes
+from pipelines.index.commit import commit
+from pipelines.index.engine import Index
+from pipelines.index.lease import Lease, hold
 from pipelines.index.quarantine import entries
 from pipelines.index.status import status
 from pipelines.index.tables import folders, mailboxes, occurrences, raws
@@ -109,6 +112,32 @@ def assert_sound(workspace: TenantWorkspace) -> None:
     for check in (nothing_lost, nothing_twice, bytes_are_kept):
         result = check(workspace, KIM)
         assert result.passed, (check.__name__, result.summary)
+
+
+@pytest.mark.parametrize("compared", [False, True])
+def test_bounded_memory_what_needs_no_body_is_written_in_batches_too(
+    workspace: TenantWorkspace, monkeypatch: pytest.MonkeyPatch, compared: bool
+) -> None:
+    deliver(workspace, *range(20))
+    ingest(workspace)
+    if compared:
+        deliver(workspace, *range(20, 40))
+    held: list[int] = []
+
+    def watched(index: Index, lease: Lease, changes: Changes, now: datetime) -> None:
+        held.append(len(changes.occurrences) + len(changes.unmatched))
+        commit(index, lease, changes, now)
+
+    monkeypatch.setattr("pipelines.ingest.batch.MAX_MESSAGES", 4)
+    monkeypatch.setattr("pipelines.ingest.batch.commit", watched)
+    if compared:
+        with hold(workspace.index, KIM, workspace.clock) as lease:
+            MailboxPass(workspace, workspace.config.mailbox(KIM), lease, MailboxReport(KIM, IMAP)).compare(
+                GRAPH, 0.0
+            )
+    else:
+        ingest(workspace, by=GRAPH)
+    assert (sum(held), max(held)) == (40 if compared else 20, 4)
 
 
 @pytest.mark.parametrize("first", [IMAP, POP3])
