@@ -220,9 +220,20 @@ def watch(workspace: ModelWorkspace) -> list[Counter[str]]:
     return seen
 
 
-def test_nothing_twice_readers_see_every_row_once_at_any_moment(ingested: ModelWorkspace) -> None:
-    expected = keys_seen(ingested)
+def test_nothing_twice_readers_see_every_row_once_at_any_moment(
+    ingested: ModelWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, around = keys_seen(ingested), []
+    real = replacing.exchange
+
+    def look_before_and_after(one: Path, other: Path) -> None:
+        around.append(keys_seen(ingested))
+        real(one, other)
+        around.append(keys_seen(ingested))
+
+    monkeypatch.setattr(replacing, "exchange", look_before_and_after)
     assert all(found == expected for found in watch(ingested))
+    assert around == [expected] * 8
 
 
 def test_nothing_lost_readers_miss_no_row_where_folders_cannot_be_exchanged(
