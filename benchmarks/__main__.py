@@ -3,6 +3,9 @@
 import subprocess
 import sys
 
-for name in ("mime", "imap_fetch", "pop3_fetch", "graph", "ingest", "archive", "switch"):
+NAMES = (
+    "mime", "imap_fetch", "pop3_fetch", "graph", "ingest", "archive", "switch", "compaction",
+)  # fmt: skip
+for name in NAMES:
     print(f"\n== {name}\n", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=True)

@@ -18,13 +18,15 @@ _INSERT = sa.text(
 )
 _LAST = sa.text("SELECT rowid FROM message_text ORDER BY rowid DESC LIMIT 1")
 
+_WORDS = "SELECT doc, " + ", ".join(
+    f"group_concat(CASE col WHEN '{name}' THEN term END, ' ')" for name in COLUMNS
+)
 _GATHER = (
     "CREATE VIRTUAL TABLE temp.message_words USING fts5vocab('main', 'message_text', 'instance')",
     "CREATE TEMP TABLE unowned (doc INTEGER PRIMARY KEY)",
     "INSERT INTO unowned SELECT id FROM message_text_docsize EXCEPT SELECT text_id FROM messages",
-    "CREATE TEMP TABLE unowned_words AS SELECT doc, "  # noqa: S608 - the names above, nothing else
-    + ", ".join(f"group_concat(CASE col WHEN '{name}' THEN term END, ' ') AS {name}" for name in COLUMNS)
-    + " FROM message_words WHERE doc IN (SELECT doc FROM unowned) GROUP BY doc",
+    f"CREATE TEMP TABLE unowned_words (doc INTEGER PRIMARY KEY, {', '.join(COLUMNS)})",
+    f"INSERT INTO unowned_words {_WORDS} FROM message_words WHERE doc IN unowned GROUP BY doc",
 )
 """The tokenizer leaves words that went through it as they are, which makes them fit for ``delete``."""
 _DELETE = (

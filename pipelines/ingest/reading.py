@@ -1,6 +1,7 @@
 """Reading single messages back from the lake."""
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -19,9 +20,9 @@ def read_message(workspace: Workspace, key: str) -> dict[str, Any]:
     it, made from the HTML where there is no text. Raises ``UsageError`` for a key that
     names no message, or several.
     """
-    placed, folders = _find(workspace, key)
-    row = workspace.lake.find(placed.message_path, "message_key", placed.message_key)
-    assert row is not None, "the index names the file"
+    placed, folders, row = _read(
+        workspace, key, lambda each: (each.message_path, "message_key", each.message_key)
+    )
     text = plain_text(message_row(row).record)
     row |= {"mailbox": placed.mailbox, "folders": folders or row["folders"], "text": text}
     row["headers"] = row["headers"].decode("utf-8", "replace")
@@ -30,11 +31,27 @@ def read_message(workspace: Workspace, key: str) -> dict[str, Any]:
 
 def read_mime(workspace: Workspace, key: str) -> bytes:
     """The bytes a message was read from. Raises ``UsageError`` as ``read_message`` does."""
-    placed, _ = _find(workspace, key)
-    row = workspace.lake.find(placed.raw_path, "raw_sha256", placed.raw_sha256)
-    assert row is not None, "the index names the file"
+    *_, row = _read(workspace, key, lambda each: (each.raw_path, "raw_sha256", each.raw_sha256))
     mime: bytes = row["mime"]
     return mime
+
+
+def _read(
+    workspace: Workspace, key: str, where: Callable[[Placed], tuple[str, str, str]]
+) -> tuple[Placed, list[str], dict[str, Any]]:
+    """The message, its folders and the row at ``where``: path, column, value."""
+    for last in (False, True):
+        placed, folders = _find(workspace, key)
+        try:
+            row = workspace.lake.find(*where(placed))
+        except FileNotFoundError:
+            # Its file has just given way to a merged one, which the index names by now.
+            if last:
+                raise
+            continue
+        assert row is not None, "the index names the file"
+        return placed, folders, row
+    raise AssertionError
 
 
 def _find(workspace: Workspace, key: str) -> tuple[Placed, list[str]]:

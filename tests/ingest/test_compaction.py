@@ -146,6 +146,21 @@ def test_search_and_show_find_what_was_merged(ingested: ModelWorkspace) -> None:
     assert read_message(ingested, hit.message_key)["subject"] == "Report 17"
 
 
+def test_show_finds_a_message_whose_file_gives_way_meanwhile(
+    ingested: ModelWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (hit,) = search(ingested.index, "subject:17", 10)
+    real = Lake.find
+
+    def late(lake: Lake, path: str, column: str, value: str) -> object:
+        if len(ingested.lake.files(Dataset.RAW, KIM)) == MESSAGES:
+            done(ingested)
+        return real(lake, path, column, value)
+
+    monkeypatch.setattr(Lake, "find", late)
+    assert read_mime(ingested, hit.message_key) == mail(17)
+
+
 @pytest.mark.parametrize("stage", [Stage.MESSAGES, Stage.MESSAGE_INDEX])
 def test_bytes_are_kept_what_was_merged_can_be_written_and_indexed_anew(
     ingested: ModelWorkspace, stage: Stage
@@ -205,9 +220,20 @@ def watch(workspace: ModelWorkspace) -> list[Counter[str]]:
     return seen
 
 
-def test_nothing_twice_readers_see_every_row_once_at_any_moment(ingested: ModelWorkspace) -> None:
-    expected = keys_seen(ingested)
+def test_nothing_twice_readers_see_every_row_once_at_any_moment(
+    ingested: ModelWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, around = keys_seen(ingested), []
+    real = replacing.exchange
+
+    def look_before_and_after(one: Path, other: Path) -> None:
+        around.append(keys_seen(ingested))
+        real(one, other)
+        around.append(keys_seen(ingested))
+
+    monkeypatch.setattr(replacing, "exchange", look_before_and_after)
     assert all(found == expected for found in watch(ingested))
+    assert around == [expected] * 8
 
 
 def test_nothing_lost_readers_miss_no_row_where_folders_cannot_be_exchanged(

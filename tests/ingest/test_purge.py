@@ -89,6 +89,15 @@ def test_a_purged_mailbox_is_nowhere_any_more(tmp_path: Path, ingested: ModelWor
     assert_neighbour_is_whole(ingested)
 
 
+def test_no_page_of_the_index_holds_what_was_deleted(ingested: ModelWorkspace) -> None:
+    many = " ".join(f"{MARKER}{number}" for number in range(20_000))
+    ingested.servers[KIM].inbox.deliver(mail(50, many))
+    ingest_mailbox(ingested, ingested.config.mailbox(KIM))
+    purge(ingested, KIM)
+    with ingested.index.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA freelist_count").scalar_one() == 0
+
+
 def test_words_of_earlier_rows_are_erased_too(tmp_path: Path, ingested: ModelWorkspace) -> None:
     for stage in (Stage.MESSAGES, Stage.MESSAGE_INDEX):
         list(run_stage(ingested, stage, list(ingested.config.mailboxes)))
