@@ -113,10 +113,7 @@ def compare(
     role = Role.INBOX if legacy is ProtocolName.POP3 else None
     view = _View(connection, mailbox_id, legacy, role)
     found = _Findings()
-    if phase is Phase.SHADOW:
-        _compare_shadow(view, found)
-    else:
-        _compare_trailing(view, found)
+    _compare_messages(view, found)
     _compare_both(view, found)
     counts = {
         "messages": {
@@ -188,7 +185,8 @@ class _View:
         return shown_unmatched(self.connection, self.mailbox_id, protocol, role)
 
     def in_vain(self, protocol: ProtocolName) -> list[Shown]:
-        return shown_in_vain(self.connection, self.mailbox_id, protocol, None)
+        role = self.role if protocol is ProtocolName.GRAPH else None
+        return shown_in_vain(self.connection, self.mailbox_id, protocol, role)
 
 
 class _Pairing:
@@ -197,16 +195,22 @@ class _Pairing:
     def __init__(self, candidates: Iterable[Shown]) -> None:
         self._by_header: dict[str, list[Shown]] = defaultdict(list)
         self._by_time: dict[datetime, list[Shown]] = defaultdict(list)
+        self._by_subject: dict[str | None, list[Shown]] = defaultdict(list)
         self.left: dict[tuple[str, str], Shown] = {}
         for each in candidates:
             self.left[each.folder, each.native_id] = each
             if each.header_key:
                 self._by_header[each.header_key].append(each)
+            elif each.message_key or each.subject:
+                self._by_subject[each.subject].append(each)
             if each.received_at:
                 self._by_time[each.received_at.replace(microsecond=0)].append(each)
 
     def take(self, shown: Shown) -> Shown | None:
-        """The one of the same headers, else of the same second of receipt where no headers are known."""
+        """The one of the same headers, else of the same second of receipt where no headers are known.
+
+        Mail without a Message-ID is known by its subject, in the last resort.
+        """
         options = self._by_header.get(shown.header_key or "", [])
         if not options and shown.received_at:
             options = [
@@ -214,20 +218,23 @@ class _Pairing:
                 for each in self._by_time.get(shown.received_at.replace(microsecond=0), [])
                 if each.header_key is None or shown.header_key is None
             ]
+        if not options and shown.header_key is None and shown.message_key:
+            options = self._by_subject[shown.subject]
         for each in options:
             if self.left.pop((each.folder, each.native_id), None):
                 return each
         return None
 
 
-def _compare_shadow(view: _View, found: _Findings) -> None:
-    """The lake is fed by the legacy protocol; Graph's ids are matched with it."""
+def _compare_messages(view: _View, found: _Findings) -> None:
+    """Pair what one protocol alone shows with what the other shows as something else."""
     graph, legacy = ProtocolName.GRAPH, view.legacy
-    held, unmatched = _Pairing(view.in_vain(graph)), _Pairing(view.unmatched(graph))
-    for missing in view.alone(legacy, graph):
-        _explain_missing(missing, held, unmatched, found)
+    held = _Pairing(view.in_vain(graph))
+    extra = _Pairing([*view.unmatched(graph), *view.alone(graph, legacy)])
+    for missing in [*view.unmatched(legacy), *view.alone(legacy, graph)]:
+        _explain_missing(missing, held, extra, found)
     for broken in view.in_vain(legacy):
-        delivered = unmatched.take(broken)
+        delivered = extra.take(broken)
         if delivered:
             why = f"{legacy} answers {broken.reason} for it, Graph delivers it"
             found.add(Kind.DELIVERED_BY_GRAPH_ONLY, why, legacy=broken, graph=delivered)
@@ -235,7 +242,7 @@ def _compare_shadow(view: _View, found: _Findings) -> None:
             found.add(Kind.LEGACY_CANNOT_DELIVER, f"{legacy} answers {broken.reason} for it", legacy=broken)
     for broken in held.left.values():
         found.add(Kind.GRAPH_CANNOT_DELIVER, f"Graph answers {broken.reason} for it", graph=broken)
-    _explain_extra([*unmatched.left.values(), *view.alone(graph, legacy)], view, found)
+    _explain_extra(list(extra.left.values()), view, found)
     if view.role:
         everywhere = shown_unmatched(view.connection, view.mailbox_id, graph, None)
         found.counts["newly_covered"] = len(everywhere) - len(view.unmatched(graph))
@@ -251,6 +258,8 @@ def _explain_missing(missing: Shown, held: _Pairing, unmatched: _Pairing, found:
     if other:
         why = (
             "the same Message-ID, date, sender and subject on both sides, other content, and not alone of it"
+            if missing.header_key
+            else "no Message-ID on both sides, the same subject or second of receipt, other content"
         )
         found.add(Kind.AMBIGUOUS, why, legacy=missing, graph=other)
         return
@@ -265,25 +274,6 @@ def _explain_extra(extra: list[Shown], view: _View, found: _Findings) -> None:
     for each in extra:
         if each not in later:
             found.add(Kind.ONLY_IN_GRAPH, f"{view.legacy} does not list it", graph=each)
-
-
-def _compare_trailing(view: _View, found: _Findings) -> None:
-    """The lake is fed by Graph; the legacy protocol's ids are matched with it."""
-    graph, legacy = ProtocolName.GRAPH, view.legacy
-    held = _Pairing(view.in_vain(graph))
-    for missing in [*view.unmatched(legacy), *view.alone(legacy, graph)]:
-        _explain_missing(missing, held, _Pairing(()), found)
-    for broken in held.left.values():
-        found.add(Kind.GRAPH_CANNOT_DELIVER, f"Graph answers {broken.reason} for it", graph=broken)
-    extra = _Pairing(view.alone(graph, legacy))
-    for broken in view.in_vain(legacy):
-        delivered = extra.take(broken)
-        if delivered:
-            why = f"{legacy} answers {broken.reason} for it, Graph has delivered it"
-            found.add(Kind.DELIVERED_BY_GRAPH_ONLY, why, legacy=broken, graph=delivered)
-        else:
-            found.add(Kind.LEGACY_CANNOT_DELIVER, f"{legacy} answers {broken.reason} for it", legacy=broken)
-    _explain_extra(list(extra.left.values()), view, found)
 
 
 def _compare_both(view: _View, found: _Findings) -> None:

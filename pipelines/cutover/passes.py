@@ -89,16 +89,19 @@ def compare_under_lease(
     legacy = ProtocolName(mailbox.legacy)
     report = one.report
     phase = Phase.GRAPH if other is legacy else Phase.SHADOW
+    doubted: set[str] = set()
     for left in reversed(range(_TRIES)):
         report.compare_errors.clear()
-        one.compare(other, workspace.config.cutover.share)
+        one.compare(other, workspace.config.cutover.share, doubted)
         if report.compare_errors or report.folder_errors:
             return None
         with workspace.index.read() as connection:
             parity = compare(connection, lease.mailbox_id, legacy, phase, workspace.clock.now())
         if parity.grade not in _UNEASY or not left or _known(workspace, lease, parity):
             break
-        one.feed()
+        # What differs may rest on a listing, which does not tell everything: the bytes decide.
+        doubted = {each.message_key for each in parity.differences if each.message_key}
+        one.feed(doubted)
     record_parity(workspace.index, lease, parity)
     differences = [dataclasses.asdict(each) for each in parity.differences]
     replace_parity(workspace.lake, mailbox.address, parity.at, parity.grade, differences)

@@ -84,7 +84,8 @@ def switch(
     protocols stay.
 
     Raises ``UsageError`` for a mailbox without a legacy protocol, ``LeaseHeldError`` where
-    another run has the mailbox, and what reading it raises.
+    another run has the mailbox, ``LakeMismatchError`` where the lake is another index's, and
+    what reading the mailbox raises.
     """
     if mailbox.legacy is None and order.to is not Phase.GRAPH:
         raise UsageError(
@@ -92,6 +93,9 @@ def switch(
             remedy="set legacy: imap or pop3 for it in mailover.yaml",
         )
     with hold(workspace.index, mailbox.address, workspace.clock) as lease:
+        # This looks whether the lake is this index's: a new index knows nothing of the phase.
+        report = MailboxReport(mailbox.address, mailbox.legacy or ProtocolName.GRAPH)
+        one = MailboxPass(workspace, mailbox, lease, report, progress)
         row = phase_row(workspace.index, mailbox.address)
         if row.phase == order.to:
             return _outcome(mailbox, row, order, Result.UNCHANGED, f"it is in phase {order.to} already")
@@ -99,7 +103,7 @@ def switch(
             why = "it has not been compared yet: `mailover cutover … --to shadow` comes first"
             return _outcome(mailbox, row, order, Result.REFUSED, why)
         if order.to is Phase.GRAPH:
-            return _to_graph(workspace, mailbox, lease, row, order, progress)
+            return _to_graph(workspace, mailbox, lease, row, order, one)
         _must_be_readable(workspace, mailbox, _needed(mailbox, order.to))
         return _flip(workspace, mailbox, lease, row, order)
 
@@ -151,16 +155,13 @@ def _to_graph(
     lease: Lease,
     row: PhaseRow,
     order: Order,
-    progress: Progress,
+    one: MailboxPass,
 ) -> Switch:
     _must_be_readable(workspace, mailbox, [ProtocolName.GRAPH])
-    assert mailbox.legacy
-    report = MailboxReport(mailbox.address, mailbox.legacy)
-    one = MailboxPass(workspace, mailbox, lease, report, progress)
     one.feed()
     parity = compare_under_lease(workspace, mailbox, lease, one, ProtocolName.GRAPH)
     if parity is None:
-        failed = {**report.folder_errors, **report.compare_errors}
+        failed = {**one.report.folder_errors, **one.report.compare_errors}
         path, error = next(iter(failed.items()))
         why = f"{len(failed)} folders could not be read to their end, such as {path}: {error.message}"
         return _outcome(mailbox, row, order, Result.REFUSED, why)

@@ -8,7 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from pipelines.index.changes import Evidence, Listed, NewMessage, NewRaw
-from pipelines.index.commit import insert_files, insert_messages, insert_raws, listed_columns
+from pipelines.index.commit import (
+    insert_files,
+    insert_messages,
+    insert_raws,
+    listed_columns,
+    own_forms,
+)
 from pipelines.index.engine import Index
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks, message_rows
@@ -70,9 +76,9 @@ def forget(index: Index, lease: Lease, now: datetime, *, epoch: int, commits: in
         connection.execute(
             sa.update(mailboxes)
             .where(mailboxes.c.id == lease.mailbox_id)
-            .values(lease_epoch=epoch, commits=commits)
+            .values(lease_epoch=epoch, commits=commits, adopted_epoch=epoch - 1)
         )
-    lease.epoch, lease.commits = epoch, commits
+    lease.epoch, lease.commits, lease.adopted_epoch = epoch, commits, epoch - 1
 
 
 def adopt_messages(
@@ -83,6 +89,7 @@ def adopt_messages(
         renew(connection, lease, now)
         file_ids = insert_files(connection, lease.mailbox_id, [file])
         insert_messages(connection, lease.mailbox_id, list(rows), file_ids)
+        own_forms(connection, lease.mailbox_id, [each.row.record.message_key for each in rows])
     lease.commits += 1
 
 
@@ -124,7 +131,7 @@ def _enter_raws(
                 ),
                 "row_id": row_ids[each.raw.message_key],
                 "raw_sha256": each.raw.raw_sha256,
-                "evidence": Evidence.BYTES,
+                "evidence": Evidence.WEAK if each.raw.own_key else Evidence.BYTES,
                 "first_seen_at": each.fetched_at,
             }
             for each in rows

@@ -43,8 +43,9 @@ class NewRaw:
     message_key: str
     size: int
     file: str
-    weak: bool = False
-    """Matched by ``Evidence.WEAK``: read by itself it would be another message."""
+    protocol: str
+    own_key: str | None = None
+    """Matched by ``Evidence.WEAK``: the key of the message that it would be if it were read by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,11 @@ class Unmatched:
     """An id of the compared protocol for which the lake has no message."""
 
     listed: Listed
+    protocol: str
+    own_key: str | None
+    """The message that it is, should it come into the lake; None where its body was not fetched."""
+    may_match_later: bool
+    """Whether it was changed too lately to pass for another protocol's form of a message that is there."""
     header_key: str | None
     message_id: str | None
     subject: str

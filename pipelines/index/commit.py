@@ -1,7 +1,7 @@
 """The one SQL transaction that makes a batch exist: rows, account and cursor together."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 from pipelines.index import fulltext
 from pipelines.index.changes import (
     Changes,
+    Evidence,
     Listed,
     NewMessage,
     NewOccurrence,
@@ -21,7 +22,7 @@ from pipelines.index.changes import (
 )
 from pipelines.index.engine import Index
 from pipelines.index.lease import Lease, renew
-from pipelines.index.lookup import chunks, message_rows, messages_by_header
+from pipelines.index.lookup import chunks, message_rows, shown_by_header
 from pipelines.index.quarantine import LAST_RETRY, WAITING
 from pipelines.index.standins import free_keys, give_way, keep_accepted
 from pipelines.index.tables import (
@@ -62,12 +63,15 @@ def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: da
     row_ids = message_rows(connection, mailbox_id, list(older))
     free_keys(connection, changes.superseded)
     row_ids |= insert_messages(connection, mailbox_id, changes.messages, file_ids)
+    own_forms(connection, mailbox_id, [each.row.record.message_key for each in changes.messages])
     insert_raws(connection, mailbox_id, changes.raws, row_ids, file_ids)
-    _insert_occurrences(connection, mailbox_id, changes.occurrences, row_ids, now)
+    _insert_occurrences(connection, mailbox_id, changes, row_ids, now)
     _update_occurrences(connection, changes.edited, row_ids)
     give_way(connection, changes, row_ids, file_ids, now)
     _set_marks(connection, changes.marks)
-    _settle(connection, [each.listed for each in (*changes.occurrences, *changes.edited)], "resolved", now)
+    had = [each.listed for each in (*changes.occurrences, *changes.edited)]
+    had += [each.listed for each in changes.unmatched]
+    _settle(connection, had, "resolved", now)
     _settle(connection, changes.gone, "gone", now)
     # Reported removed and listed again: it was never gone (an immutable id moved A→B→A does this).
     _mark(connection, changes.revived, None)
@@ -169,11 +173,37 @@ def insert_raws(
                 "row_id": row_ids[each.message_key],
                 "size": each.size,
                 "file_id": file_ids[each.file],
-                "weak": each.weak,
+                "protocol": each.protocol,
+                "weak": each.own_key is not None,
+                "own_key": each.own_key,
             }
             for each in new
         ),
     )
+
+
+def own_forms(connection: sa.Connection, mailbox_id: int, message_keys: Sequence[str]) -> None:
+    """Give messages the bytes that are theirs and were taken for a weak form of another, for want of them."""
+    for some in chunks(message_keys):
+        taken = connection.execute(
+            sa.select(raws.c.id, raws.c.raw_sha256, messages.c.id.label("row_id"))
+            .join(
+                messages,
+                (messages.c.mailbox_id == raws.c.mailbox_id) & (messages.c.message_key == raws.c.own_key),
+            )
+            .where(raws.c.mailbox_id == mailbox_id, raws.c.own_key.in_(some))
+        ).all()
+        for each in taken:
+            connection.execute(
+                sa.update(raws)
+                .where(raws.c.id == each.id)
+                .values(row_id=each.row_id, weak=False, own_key=sa.null())
+            )
+            connection.execute(
+                sa.update(occurrences)
+                .where(occurrences.c.mailbox_id == mailbox_id, occurrences.c.raw_sha256 == each.raw_sha256)
+                .values(row_id=each.row_id, evidence=Evidence.KEY)
+            )
 
 
 def message_columns(message: NewMessage) -> dict[str, Any]:
@@ -207,14 +237,12 @@ def _insert_many(connection: sa.Connection, table: sa.Table, rows: Iterable[dict
 
 
 def _insert_occurrences(
-    connection: sa.Connection,
-    mailbox_id: int,
-    new: list[NewOccurrence],
-    row_ids: dict[str, int],
-    now: datetime,
+    connection: sa.Connection, mailbox_id: int, changes: Changes, row_ids: dict[str, int], now: datetime
 ) -> None:
-    if not new:
+    if not changes.occurrences:
         return
+    # What the server shows is no older than its round; it may have changed since it was read.
+    seen_at = {each.folder_id: each.started_at for each in changes.rounds}
     connection.execute(
         occurrences.insert(),
         [
@@ -225,9 +253,9 @@ def _insert_occurrences(
                 "row_id": row_ids[each.message_key],
                 "raw_sha256": each.raw_sha256,
                 "evidence": each.evidence,
-                "first_seen_at": now,
+                "first_seen_at": seen_at.get(each.listed.folder_id, now),
             }
-            for each in new
+            for each in changes.occurrences
         ],
     )
 
@@ -255,7 +283,7 @@ def _update_occurrences(
 
 def _set_marks(connection: sa.Connection, marks: dict[int, dict[str, str]]) -> None:
     values = [
-        {"folder": folder_id, "id": native_id, "mark": mark}
+        {"in_folder": folder_id, "known_as": native_id, "mark": mark}
         for folder_id, by_id in marks.items()
         for native_id, mark in by_id.items()
     ]
@@ -263,8 +291,8 @@ def _set_marks(connection: sa.Connection, marks: dict[int, dict[str, str]]) -> N
         connection.execute(
             sa.update(occurrences)
             .where(
-                occurrences.c.folder_id == sa.bindparam("folder"),
-                occurrences.c.native_id == sa.bindparam("id"),
+                occurrences.c.folder_id == sa.bindparam("in_folder"),
+                occurrences.c.native_id == sa.bindparam("known_as"),
             )
             .values(content_mark=sa.bindparam("mark")),
             values,
@@ -290,15 +318,19 @@ def _insert_unmatched(
     connection: sa.Connection, mailbox_id: int, new: Iterable[Unmatched], now: datetime
 ) -> None:
     entries = list(new)
-    in_lake = messages_by_header(
-        connection, mailbox_id, [each.header_key for each in entries if each.header_key]
-    )
+    shown: dict[str, dict[str, str]] = {}
+    for protocol in {each.protocol for each in entries}:
+        header_keys = [each.header_key for each in entries if each.header_key]
+        shown[protocol] = shown_by_header(connection, mailbox_id, protocol, header_keys)
     values = [
         {
             "mailbox_id": mailbox_id,
             **listed_columns(each.listed),
             "content_mark": each.listed.content_mark,
-            "compared_with": in_lake.get(each.header_key or "", 0),
+            "own_key": each.own_key,
+            "compared_with": None
+            if each.may_match_later
+            else shown[each.protocol].get(each.header_key or "", ""),
             "header_key": each.header_key,
             "message_id": each.message_id,
             "subject": each.subject,
@@ -310,7 +342,7 @@ def _insert_unmatched(
     if not values:
         return
     insertion = insert(unmatched)
-    names = ("header_key", "message_id", "subject", "content_mark", "compared_with", "last_at")
+    names = ("own_key", "header_key", "message_id", "subject", "content_mark", "compared_with", "last_at")
     connection.execute(
         insertion.on_conflict_do_update(
             index_elements=["folder_id", "native_id"],

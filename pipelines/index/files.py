@@ -41,6 +41,8 @@ class Replacement:
     """Message rows that turned out to be another message: its key."""
     key_of_bytes: dict[str, str] = field(default_factory=dict)
     """Message keys by digest, for every bytes of the file's messages."""
+    own_keys: dict[str, str] = field(default_factory=dict)
+    """Their own keys by digest, for weakly matched bytes of the file's messages."""
 
 
 def forget_retired(index: Index, lease: Lease) -> None:
@@ -143,6 +145,12 @@ def _move_bytes(connection: sa.Connection, mailbox_id: int, new: Replacement) ->
                 )
                 .values(row_id=row_ids[key])
             )
+    for digest, own_key in new.own_keys.items():
+        connection.execute(
+            sa.update(raws)
+            .where(raws.c.mailbox_id == mailbox_id, raws.c.raw_sha256 == digest)
+            .values(own_key=own_key)
+        )
     for row_id, key in new.merged.items():
         for table in (raws, occurrences):
             connection.execute(sa.update(table).where(table.c.row_id == row_id).values(row_id=row_ids[key]))

@@ -35,13 +35,16 @@ class Lease:
     epoch: int
     commits: int
     """Commits made to this mailbox so far; the next one carries this number."""
+    adopted_epoch: int = 0
+    """Files of this epoch and older were in the lake when the index was built from it: all of them count."""
 
 
 @contextmanager
 def hold(index: Index, address: str, clock: Clock) -> Iterator[Lease]:
     """Hold the mailbox's lease, with a heartbeat, for the length of the block.
 
-    Raises ``LeaseHeldError`` where a living run has it.
+    Raises ``LeaseHeldError`` where a living run has it, ``LeaseLostError`` in place of any error
+    of the block after another run has taken the mailbox over.
     """
     lease = _acquire(index, address, clock.now())
     stopped = threading.Event()
@@ -51,6 +54,10 @@ def hold(index: Index, address: str, clock: Clock) -> Iterator[Lease]:
     heartbeat.start()
     try:
         yield lease
+    except Exception:
+        # Whatever has failed, it is the doing of the run that has the mailbox now.
+        _must_be_mine(index, lease)
+        raise
     finally:
         stopped.set()
         heartbeat.join()
@@ -64,15 +71,39 @@ def renew(connection: sa.Connection, lease: Lease, now: datetime) -> None:
     Raises ``LeaseLostError`` when another run has taken the mailbox over, which rolls the commit back.
     """
     taken = connection.execute(
-        _mine(lease)
-        .where(mailboxes.c.commits == lease.commits)
-        .values(commits=lease.commits + 1, lease_at=now)
+        _COUNT_ONE,
+        {"row_id": lease.mailbox_id, "epoch": lease.epoch, "done": lease.commits, "now": now},
     )
     if taken.rowcount != 1:
-        raise LeaseLostError(
-            f"{lease.address}: another run took this mailbox over; nothing of this batch was kept",
-            remedy="none needed: the other run goes on from the last commit",
+        raise _lost(lease)
+
+
+def _must_be_mine(index: Index, lease: Lease) -> None:
+    with index.read() as connection:
+        found = connection.execute(
+            sa.select(mailboxes.c.lease_epoch).where(mailboxes.c.id == lease.mailbox_id)
         )
+        epoch = found.scalar_one()
+    if epoch != lease.epoch:
+        raise _lost(lease)
+
+
+def _lost(lease: Lease) -> LeaseLostError:
+    return LeaseLostError(
+        f"{lease.address}: another run took this mailbox over; nothing of this batch was kept",
+        remedy="none needed: the other run goes on from the last commit",
+    )
+
+
+_COUNT_ONE = (
+    sa.update(mailboxes)
+    .where(
+        mailboxes.c.id == sa.bindparam("row_id"),
+        mailboxes.c.lease_epoch == sa.bindparam("epoch"),
+        mailboxes.c.commits == sa.bindparam("done"),
+    )
+    .values(commits=mailboxes.c.commits + 1, lease_at=sa.bindparam("now"))
+)
 
 
 def _mine(lease: Lease) -> sa.Update:
@@ -91,7 +122,7 @@ def _acquire(index: Index, address: str, now: datetime) -> Lease:
         holder = holder_of(row, now)
         if holder is not None:
             raise LeaseHeldError(f"{address}: being written by {holder}; skipped")
-        lease = Lease(row.id, address, row.lease_epoch + 1, row.commits)
+        lease = Lease(row.id, address, row.lease_epoch + 1, row.commits, row.adopted_epoch)
         connection.execute(
             sa.update(mailboxes)
             .where(mailboxes.c.id == row.id)

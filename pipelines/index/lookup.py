@@ -22,7 +22,7 @@ from pipelines.index.tables import (
 Item = TypeVar("Item")
 _IN_ONE_QUERY = 500
 """SQLite before 3.32 refuses more than 999 parameters; some builds still do."""
-_ARCHIVE = "archive"
+ARCHIVE = "archive"
 """The protocol of mail from files."""
 
 
@@ -167,25 +167,36 @@ def message_ids_in_lake(connection: sa.Connection, mailbox_id: int, message_ids:
     return found
 
 
-def messages_by_header(
-    connection: sa.Connection, mailbox_id: int, header_keys: Sequence[str]
-) -> dict[str, int]:
-    """How many messages the mailbox has of each of these header keys."""
-    found: dict[str, int] = {}
+def shown_by_header(
+    connection: sa.Connection, mailbox_id: int, protocol: str, header_keys: Sequence[str]
+) -> dict[str, str]:
+    """Which messages of each of these header keys other protocols show now: their row ids as one text."""
+    found: dict[str, str] = {}
     for some in chunks(header_keys):
         rows = connection.execute(
-            sa.select(messages.c.header_key, sa.func.count())
-            .where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
-            .group_by(messages.c.header_key)
+            sa.select(messages.c.header_key, messages.c.id)
+            .distinct()
+            .join(occurrences, occurrences.c.row_id == messages.c.id)
+            .join(folders, folders.c.id == occurrences.c.folder_id)
+            .where(
+                messages.c.mailbox_id == mailbox_id,
+                messages.c.header_key.in_(some),
+                occurrences.c.removed_at.is_(None),
+                folders.c.protocol != protocol,
+            )
+            .order_by(messages.c.id)
         )
-        found.update((header_key, count) for header_key, count in rows)
+        for header_key, row_id in rows:
+            found[header_key] = f"{found.get(header_key, '')} {row_id}"
     return found
 
 
 def linked_by_listing(connection: sa.Connection, folder_id: int) -> Sequence[sa.Row[Any]]:
     """Live ids of the folder whose message was told from a listing; none of their bytes are known."""
     return connection.execute(
-        sa.select(occurrences).where(
+        sa.select(occurrences, messages.c.message_key)
+        .join(messages, messages.c.id == occurrences.c.row_id)
+        .where(
             occurrences.c.folder_id == folder_id,
             occurrences.c.removed_at.is_(None),
             occurrences.c.evidence.in_(("listing", "id")),
@@ -201,13 +212,27 @@ def unmatched_entries(connection: sa.Connection, folder_id: int) -> Sequence[sa.
     ).all()
 
 
+def unmatched_ids(connection: sa.Connection, folder_id: int, native_ids: Sequence[str]) -> set[str]:
+    """Which of these native ids had no message in the lake when they were compared."""
+    found: set[str] = set()
+    for some in chunks(native_ids):
+        found.update(
+            connection.scalars(
+                sa.select(unmatched.c.native_id).where(
+                    unmatched.c.folder_id == folder_id, unmatched.c.native_id.in_(some)
+                )
+            )
+        )
+    return found
+
+
 def shown_by_others(connection: sa.Connection, mailbox_id: int, protocol: str) -> bool:
     """Whether another protocol than this one has shown messages of the mailbox; files are none."""
     return (
         connection.scalar(
             sa.select(occurrences.c.id)
             .join(folders, folders.c.id == occurrences.c.folder_id)
-            .where(folders.c.mailbox_id == mailbox_id, folders.c.protocol.not_in((protocol, _ARCHIVE)))
+            .where(folders.c.mailbox_id == mailbox_id, folders.c.protocol.not_in((protocol, ARCHIVE)))
             .limit(1)
         )
         is not None
@@ -216,136 +241,29 @@ def shown_by_others(connection: sa.Connection, mailbox_id: int, protocol: str) -
 
 def has_messages(connection: sa.Connection, mailbox_id: int) -> bool:
     """Whether the lake holds anything of the mailbox that a server has shown; files are none."""
-    return shown_by_others(connection, mailbox_id, _ARCHIVE)
+    return shown_by_others(connection, mailbox_id, ARCHIVE)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A message that a listing's identity may be about."""
-
-    message_key: str
-    received_at: datetime
-    received_by_server: bool
-    seen_at: datetime | None
-    """When one of its occurrences was seen for the first time, the latest of them; None where only
-    archives had it: a copy in a file does not tell what the server has."""
-    shown_before: bool
-    """Whether this protocol has shown it already, in whatever folder."""
-    listed_sizes: frozenset[int]
-    """As this protocol listed them, in whatever folder."""
-    fidelity: str
-    """``mime``, or the accepted form from which its row was read."""
-
-
-def candidates(
-    connection: sa.Connection, mailbox_id: int, protocol: str, header_keys: Sequence[str]
-) -> dict[str, list[Candidate]]:
-    """The mailbox's messages with one of these header keys."""
-    found: dict[str, list[Candidate]] = {}
-    for some in chunks(header_keys):
-        rows = connection.execute(
-            sa.select(
-                messages.c.header_key,
-                messages.c.id,
-                messages.c.message_key,
-                messages.c.received_at,
-                messages.c.received_by_server,
-                messages.c.fidelity,
-            ).where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
-        ).all()
-        shown_as = _shown(connection, [row.id for row in rows])
-        for row in rows:
-            shown = shown_as.get(row.id, [])
-            candidate = Candidate(
-                row.message_key,
-                row.received_at,
-                row.received_by_server,
-                max((each.first_seen_at for each in shown if each.protocol != _ARCHIVE), default=None),
-                any(each.protocol == protocol for each in shown),
-                frozenset(
-                    each.listed_size
-                    for each in shown
-                    if each.protocol == protocol and each.listed_size is not None
-                ),
-                row.fidelity,
-            )
-            found.setdefault(row.header_key, []).append(candidate)
-    return found
-
-
-def weak_candidates(
-    connection: sa.Connection,
-    mailbox_id: int,
-    protocol: str,
-    header_keys: Sequence[str],
-    besides: Sequence[str] = (),
-) -> dict[str, str]:
-    """Message keys by header key, where the mailbox has one message of it that ``protocol`` never showed.
-
-    ``besides``: native ids under which it may have shown it.
-    """
-    found: dict[str, str] = {}
-    for some in chunks(header_keys):
-        alone = (
-            sa.select(sa.func.min(messages.c.id))
-            .where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
-            .group_by(messages.c.header_key)
-            .having(sa.func.count() == 1)
-        )
-        shown = (
-            sa.select(occurrences.c.id)
-            .join(folders, folders.c.id == occurrences.c.folder_id)
-            .where(
-                occurrences.c.row_id == messages.c.id,
-                folders.c.protocol == protocol,
-                occurrences.c.native_id.not_in(besides),
-            )
-        )
-        rows = connection.execute(
-            sa.select(messages.c.header_key, messages.c.message_key).where(
-                messages.c.id.in_(alone), ~shown.exists()
-            )
-        )
-        found.update((header_key, key) for header_key, key in rows)
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    protocol: str
-    listed_size: int | None
-    first_seen_at: datetime
-
-
-def _shown(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, list[_Shown]]:
-    """What is kept of the occurrences of messages, by message row."""
-    found: dict[int, list[_Shown]] = {}
-    for some in chunks(row_ids):
-        rows = connection.execute(
-            sa.select(
-                occurrences.c.row_id,
-                folders.c.protocol,
-                occurrences.c.listed_size,
-                occurrences.c.first_seen_at,
-            )
-            .join(folders, folders.c.id == occurrences.c.folder_id)
-            .where(occurrences.c.row_id.in_(some))
-        )
-        for row_id, *kept in rows:
-            found.setdefault(row_id, []).append(_Shown(*kept))
-    return found
+_FOLDER: sa.BindParameter[int] = sa.bindparam("folder_id")
+_LIVE = sa.select(occurrences.c.native_id).where(
+    occurrences.c.folder_id == _FOLDER, occurrences.c.removed_at.is_(None)
+)
+_HELD = sa.select(quarantine.c.native_id).where(
+    quarantine.c.folder_id == _FOLDER, quarantine.c.state == "open"
+)
+_UNMATCHED = sa.select(unmatched.c.native_id).where(unmatched.c.folder_id == _FOLDER)
+_LIVE_IDS = sa.union(_LIVE, _HELD, _UNMATCHED)
+_LIVE_COUNT = sa.select(
+    sum(
+        (each.with_only_columns(sa.func.count()).scalar_subquery() for each in (_LIVE, _HELD, _UNMATCHED)),
+        start=sa.literal(0),
+    )
+)
 
 
 def live_ids(connection: sa.Connection, folder_id: int) -> set[str]:
     """Every native id that the folder is believed to hold, quarantined and unmatched ones included."""
-    live = sa.select(occurrences.c.native_id).where(
-        occurrences.c.folder_id == folder_id, occurrences.c.removed_at.is_(None)
-    )
-    held = sa.select(quarantine.c.native_id).where(
-        quarantine.c.folder_id == folder_id, quarantine.c.state == "open"
-    )
-    other = sa.select(unmatched.c.native_id).where(unmatched.c.folder_id == folder_id)
-    return set(connection.scalars(sa.union(live, held, other)))
+    return set(connection.scalars(_LIVE_IDS, {"folder_id": folder_id}))
 
 
 def live_count(connection: sa.Connection, folder_id: int) -> int:
@@ -353,12 +271,7 @@ def live_count(connection: sa.Connection, folder_id: int) -> int:
 
     No id is in both: one that is quarantined after it was stored has its occurrence ended.
     """
-    live = sa.select(sa.func.count()).where(
-        occurrences.c.folder_id == folder_id, occurrences.c.removed_at.is_(None)
-    )
-    held = sa.select(sa.func.count()).where(quarantine.c.folder_id == folder_id, quarantine.c.state == "open")
-    other = sa.select(sa.func.count()).where(unmatched.c.folder_id == folder_id)
-    return sum(connection.scalar(each) or 0 for each in (live, held, other))
+    return connection.scalar(_LIVE_COUNT, {"folder_id": folder_id}) or 0
 
 
 def file_paths(connection: sa.Connection, mailbox_id: int, dataset: str) -> set[str]:
@@ -423,26 +336,6 @@ def newest_rounds(connection: sa.Connection, mailbox_id: int) -> Sequence[sa.Row
         .join(folders, folders.c.id == rounds.c.folder_id)
         .where(rounds.c.id.in_(newest), folders.c.skipped.is_(None), folders.c.cursor.is_not(None))
     ).all()
-
-
-def last_read(connection: sa.Connection, mailbox_id: int) -> datetime | None:
-    """When the newest pass began in which some protocol, not files, read all its folders to the end."""
-    newest = (
-        sa.select(folders.c.protocol, sa.func.max(rounds.c.started_at).label("began"))
-        .join(folders, folders.c.id == rounds.c.folder_id)
-        .where(
-            rounds.c.mailbox_id == mailbox_id,
-            rounds.c.closed_at.is_not(None),
-            folders.c.protocol != _ARCHIVE,
-            folders.c.skipped.is_(None),
-            folders.c.cursor.is_not(None),
-        )
-        .group_by(folders.c.id)
-        .subquery()
-    )
-    oldest = sa.select(sa.func.min(newest.c.began).label("began")).group_by(newest.c.protocol).subquery()
-    began: datetime | None = connection.scalar(sa.select(sa.func.max(oldest.c.began)))
-    return began
 
 
 @dataclass(frozen=True, slots=True)

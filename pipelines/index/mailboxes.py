@@ -68,13 +68,20 @@ def record_folders(
     """
     with index.write() as connection:
         renew(connection, lease, now)
-        for native, path, role, skipped in seen:
-            current = {"path": path, "role": role, "skipped": skipped, "seen_at": now}
-            connection.execute(
-                insert(folders)
-                .values(mailbox_id=lease.mailbox_id, protocol=protocol, native=native, **current)
-                .on_conflict_do_update(index_elements=["mailbox_id", "protocol", "native"], set_=current)
-            )
+        current = [
+            {
+                "mailbox_id": lease.mailbox_id,
+                "protocol": protocol,
+                "native": native,
+                "path": path,
+                "role": role,
+                "skipped": skipped,
+                "seen_at": now,
+            }
+            for native, path, role, skipped in seen
+        ]
+        if current:
+            connection.execute(_SEE_FOLDER, current)
         rows = connection.execute(
             sa.select(folders).where(folders.c.mailbox_id == lease.mailbox_id, folders.c.protocol == protocol)
         ).all()
@@ -83,6 +90,13 @@ def record_folders(
             _end_vanished(connection, [row.id for row in rows if row.native not in listed], now)
     lease.commits += 1
     return {row.native: FolderRow(row.id, row.cursor, row.swept_at) for row in rows if row.native in listed}
+
+
+_NEW_FOLDER = insert(folders)
+_SEE_FOLDER = _NEW_FOLDER.on_conflict_do_update(
+    index_elements=["mailbox_id", "protocol", "native"],
+    set_={name: _NEW_FOLDER.excluded[name] for name in ("path", "role", "skipped", "seen_at")},
+)
 
 
 def _end_vanished(connection: sa.Connection, vanished: Sequence[int], now: datetime) -> None:

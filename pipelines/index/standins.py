@@ -148,7 +148,8 @@ def give_way(
     for each in changes.superseded:
         weak = each.form_key != each.message_key
         evidence = Evidence.WEAK if weak else Evidence.KEY
-        for table, now_known in ((raws, {"weak": weak}), (occurrences, {"evidence": evidence})):
+        form = {"weak": weak, "own_key": each.form_key if weak else None}
+        for table, now_known in ((raws, form), (occurrences, {"evidence": evidence})):
             connection.execute(
                 sa.update(table)
                 .where(table.c.row_id == each.row_id)

@@ -73,6 +73,7 @@ mailboxes = sa.Table(
     sa.Column("phase_at", Instant),
     sa.Column("failed_passes", sa.Integer, nullable=False, default=0),
     sa.Column("commits", sa.Integer, nullable=False, default=0),
+    sa.Column("adopted_epoch", sa.Integer, nullable=False, default=0),
     sa.Column("lease_epoch", sa.Integer, nullable=False, default=0),
     sa.Column("lease_holder", sa.JSON),
     sa.Column("lease_at", Instant),
@@ -153,8 +154,11 @@ raws = sa.Table(
     sa.Column("row_id", sa.ForeignKey("messages.id"), nullable=False, index=True),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("file_id", sa.ForeignKey("data_files.id"), nullable=False, index=True),
+    sa.Column("protocol", sa.String(16), nullable=False),
     sa.Column("weak", sa.Boolean, nullable=False),
+    sa.Column("own_key", sa.String(40)),
     sa.UniqueConstraint("mailbox_id", "raw_sha256"),
+    sa.Index(None, "mailbox_id", "own_key"),
 )
 
 occurrences = sa.Table(
@@ -246,7 +250,8 @@ unmatched = sa.Table(
     sa.Column("received_at", Instant),
     sa.Column("flags", sa.Text, nullable=False),
     sa.Column("content_mark", sa.String(64)),
-    sa.Column("compared_with", sa.Integer, nullable=False),
+    sa.Column("own_key", sa.String(40)),
+    sa.Column("compared_with", sa.Text),
     sa.Column("first_at", Instant, nullable=False),
     sa.Column("last_at", Instant, nullable=False),
     sa.UniqueConstraint("folder_id", "native_id"),

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import TypeVar
 
 import pyarrow as pa
-import sqlalchemy as sa
 
 from pipelines.clock import Clock
 from pipelines.index.changes import (
@@ -26,41 +25,21 @@ from pipelines.index.changes import (
 from pipelines.index.commit import commit
 from pipelines.index.engine import Index
 from pipelines.index.lease import Lease
-from pipelines.index.lookup import Elsewhere, known_raws, message_rows, weak_candidates
+from pipelines.index.lookup import Elsewhere, known_raws, message_rows
 from pipelines.index.quarantine import QuarantineEntry
 from pipelines.index.standins import StandIn, stand_ins
+from pipelines.ingest.forms import Read, find_forms
 from pipelines.ingest.ownership import next_stem, sweep_retired
 from pipelines.ingest.standins import rest_of_files
 from pipelines.lake import Dataset, Lake, MessageRow, RawRow
 from pipelines.lake.schema import messages_table, raw_table
-from pipelines.mime import Record, normalise, plain_text
+from pipelines.mime import normalise, plain_text
 from pipelines.sources.base import Entry, Fetched, FetchFailed
 
 MAX_MESSAGES = 2_000
 """Small mail costs more per message than per byte: rows, records and SQL parameters."""
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    account: RoundAccount
-    protocol: str
-    entry: Entry
-    mime: bytes
-    record: Record
-    received_at: datetime
-    fetched_at: datetime
-    edited: bool
-    """Whether its id stood for other content before."""
-    own_content: bool
-    """Whether it may not pass for another protocol's form of a message: a draft changes as it is written."""
-    compared: bool
-    """Whether it came to be compared only, and brings no message into the lake."""
-    accepted: bool = False
-    """Whether a form was accepted for its message, which now gives way to it."""
-    fidelity: str = "mime"
-    """Anything else names the form that it is."""
 
 
 @dataclass(slots=True)
@@ -87,7 +66,7 @@ class Batch:
         self._clear()
 
     def _clear(self) -> None:
-        self._read: list[_Read] = []
+        self._read: list[Read] = []
         self._bytes = 0
         self._changes = Changes()
         self._accounts: dict[int, RoundAccount] = {}
@@ -118,13 +97,17 @@ class Batch:
         own_content: bool = False,
         compared: bool = False,
         accepted: bool = False,
+        again: bool = False,
+        is_as_listed: Callable[[Entry], bool] = lambda _entry: True,
     ) -> None:
         """A message came; written at once if the batch is full with it.
 
         ``edited``: its id stood for other content before. ``own_content``: it is itself only,
         never a weak match of another protocol's message. ``compared``: unless the lake has its
         message, its id counts as unmatched and the lake gets nothing. ``accepted``: a form that
-        a person accepted stands for it.
+        a person accepted stands for it. ``again``: it was compared before, and had no match.
+        ``is_as_listed`` asks the server whether it still lists
+        the message as it did before it was fetched.
         """
         entry, now = fetched.entry, self._clock.now()
         try:
@@ -139,7 +122,7 @@ class Batch:
         account.stored += 1
         account.bytes += len(fetched.mime)
         self._take(
-            _Read(
+            Read(
                 account,
                 protocol,
                 entry,
@@ -151,6 +134,8 @@ class Batch:
                 own_content,
                 compared,
                 accepted,
+                again=again,
+                is_as_listed=is_as_listed,
             )
         )
 
@@ -163,7 +148,7 @@ class Batch:
         record = normalise(form)
         self._changes.accepted.append(Accepted(held.row_id, actor, reason))
         self._take(
-            _Read(
+            Read(
                 RoundAccount(held.folder_id, held.folder, held.last_seen),
                 held.protocol,
                 entry_of(held),
@@ -178,7 +163,7 @@ class Batch:
             )
         )
 
-    def _take(self, read: _Read) -> None:
+    def _take(self, read: Read) -> None:
         self._read.append(read)
         self._pending[read.account.folder_id, read.entry.native_id] = read.entry.content_mark
         self._bytes += len(read.mime)
@@ -199,22 +184,32 @@ class Batch:
         if marks:
             self._changes.marks.setdefault(account.folder_id, {}).update(marks)
 
-    def link(self, account: RoundAccount, entry: Entry, message_key: str) -> None:
-        """An id whose message was recognised from the listing."""
-        self._link(account, NewOccurrence(_listed(account, entry), message_key, None, Evidence.LISTING))
-
-    def follow(self, account: RoundAccount, entry: Entry, elsewhere: Elsewhere) -> None:
-        """A mailbox-wide id whose message was read in another folder."""
+    def link(
+        self,
+        account: RoundAccount,
+        entry: Entry,
+        message_key: str,
+        *,
+        evidence: Evidence = Evidence.LISTING,
+        edited: bool = False,
+    ) -> None:
+        """An id whose message was recognised from the listing; ``edited`` as for ``store``."""
         self._link(
-            account,
-            NewOccurrence(_listed(account, entry), elsewhere.message_key, elsewhere.raw_sha256, Evidence.ID),
+            account, NewOccurrence(_listed(account, entry), message_key, None, evidence), edited=edited
         )
 
-    def _link(self, account: RoundAccount, occurrence: NewOccurrence) -> None:
+    def follow(
+        self, account: RoundAccount, entry: Entry, elsewhere: Elsewhere, *, edited: bool = False
+    ) -> None:
+        """A mailbox-wide id whose message was read in another folder; ``edited`` as for ``store``."""
+        key, digest = elsewhere.message_key, elsewhere.raw_sha256
+        self._link(account, NewOccurrence(_listed(account, entry), key, digest, Evidence.ID), edited=edited)
+
+    def _link(self, account: RoundAccount, occurrence: NewOccurrence, *, edited: bool) -> None:
         self._touch(account)
         account.known += 1
         self._pending[account.folder_id, occurrence.listed.native_id] = occurrence.listed.content_mark
-        self._changes.occurrences.append(occurrence)
+        (self._changes.edited if edited else self._changes.occurrences).append(occurrence)
         self._flush_if_full()
 
     def fail(
@@ -300,20 +295,22 @@ class Batch:
                     connection, self.lease.mailbox_id, [read.record.message_key for read in self._read]
                 )
             )
-            weak = self._weak(connection, keys)
+            forms = find_forms(connection, self.lease.mailbox_id, self._read, keys, self._changes)
             standing = stand_ins(connection, self.lease.mailbox_id)
+        weak = forms.proven()
         giving_way = self._giving_way(standing, weak)
         keys.update(raws.values(), weak.values())
         keys -= {each.message_key for each, _ in giving_way}
         expected = {read.record.raw_sha256 for _, read in giving_way}
-        new_raws: list[tuple[_Read, str]] = []
-        new_messages: dict[str, list[_Read]] = {}
+        new_raws: list[tuple[Read, str]] = []
+        new_messages: dict[str, list[Read]] = {}
         for read in self._read:
             digest, own_key = read.record.raw_sha256, read.record.message_key
             # Bytes known under the key of an older normaliser stay with that message.
+            # So do those of a form that its protocol has shown before, if with other headers.
             key = raws.get(digest) or weak.get(own_key, own_key)
             if read.compared and key not in keys and digest not in expected:
-                self._leave_unmatched(read)
+                self._leave_unmatched(read, may_match_later=own_key in forms.undecided)
                 continue
             if digest in raws:
                 evidence = Evidence.BYTES
@@ -339,7 +336,7 @@ class Batch:
         rest = rest_of_files(self._lake, [each for each, _ in giving_way])
         self._publish_messages(list(new_messages.values()), rest)
 
-    def _giving_way(self, standing: Iterable[StandIn], weak: dict[str, str]) -> list[tuple[StandIn, _Read]]:
+    def _giving_way(self, standing: Iterable[StandIn], weak: dict[str, str]) -> list[tuple[StandIn, Read]]:
         """Stand-ins whose message came, each with it.
 
         It came under the id for which the form was accepted, with the key of the form, or as
@@ -347,7 +344,7 @@ class Batch:
         """
         by_id = {(each.folder_id, each.native_id): each for each in standing}
         by_key = {each.message_key: each for each in by_id.values()}
-        found: dict[int, tuple[StandIn, _Read]] = {}
+        found: dict[int, tuple[StandIn, Read]] = {}
         for read in self._read:
             if read.fidelity != "mime":
                 continue
@@ -361,7 +358,7 @@ class Batch:
                     found.setdefault(each.row_id, (each, read))
         return list(found.values())
 
-    def leave_unmatched(self, account: RoundAccount, entry: Entry) -> None:
+    def leave_unmatched(self, account: RoundAccount, protocol: str, entry: Entry) -> None:
         """An id of a compared protocol that the listing alone tells to have no message in the lake."""
         assert entry.identity
         self._touch(account)
@@ -369,58 +366,54 @@ class Batch:
         self._pending[account.folder_id, entry.native_id] = entry.content_mark
         told = entry.identity
         self._changes.unmatched.append(
-            Unmatched(_listed(account, entry), told.header_key, told.message_id, told.subject)
+            Unmatched(
+                _listed(account, entry),
+                protocol,
+                None,
+                False,
+                told.header_key,
+                told.message_id,
+                told.subject,
+            )
         )
         self._flush_if_full()
 
-    def _leave_unmatched(self, read: _Read) -> None:
+    def _leave_unmatched(self, read: Read, *, may_match_later: bool) -> None:
         """It came to be compared, and the lake has no message for it."""
         read.account.stored -= 1
         read.account.unmatched += 1
         listed, record = _listed(read.account, read.entry), read.record
         self._changes.unmatched.append(
-            Unmatched(listed, record.header_key, record.message_id, record.subject)
+            Unmatched(
+                listed,
+                read.protocol,
+                record.message_key,
+                may_match_later,
+                record.header_key,
+                record.message_id,
+                record.subject,
+            )
         )
         if read.edited:
             self.end(read.account, {read.entry.native_id})
 
-    def _weak(self, connection: sa.Connection, known: set[str]) -> dict[str, str]:
-        """The lake's messages, by the key of what came, of which it is another protocol's form.
-
-        Each side has to show exactly one of its Message-ID, date, sender and subject.
-        """
-        linked = {each.message_key for each in self._changes.occurrences}
-        found: dict[str, str] = {}
-        for protocol in {read.protocol for read in self._read}:
-            came: dict[str, set[str]] = {}
-            apart: set[str] = set()
-            for read in self._read:
-                if read.protocol == protocol and (header_key := read.record.header_key):
-                    came.setdefault(header_key, set()).add(read.record.message_key)
-                    if read.own_content:
-                        apart.add(header_key)
-            single = [
-                header_key
-                for header_key, keys in came.items()
-                if len(keys) == 1 and not keys & known and header_key not in apart
-            ]
-            # A body that was fetched to check its own match stands in the way of no other.
-            itself = [read.entry.native_id for read in self._read if read.edited and read.compared]
-            candidates = weak_candidates(connection, self.lease.mailbox_id, protocol, single, itself)
-            found.update(
-                (came[header_key].pop(), key) for header_key, key in candidates.items() if key not in linked
-            )
-        return found
-
-    def _publish_raws(self, new: list[tuple[_Read, str]]) -> None:
+    def _publish_raws(self, new: list[tuple[Read, str]]) -> None:
         for year, some in _by_year(new, lambda each: each[0].received_at).items():
             rows = [_raw_row(read, key) for read, key in some]
             path = self._publish(Dataset.RAW, year, raw_table(rows))
             self._changes.raws += [
-                NewRaw(row.raw_sha256, row.message_key, len(row.mime), path, row.weak) for row in rows
+                NewRaw(
+                    row.raw_sha256,
+                    row.message_key,
+                    len(row.mime),
+                    path,
+                    row.protocol,
+                    read.record.message_key if row.weak else None,
+                )
+                for row, (read, _) in zip(rows, some, strict=True)
             ]
 
-    def _publish_messages(self, new: list[list[_Read]], rest: dict[int, dict[str, pa.Table]]) -> None:
+    def _publish_messages(self, new: list[list[Read]], rest: dict[int, dict[str, pa.Table]]) -> None:
         """Publish new rows and, by year and path, what is left of files that stand-ins leave."""
         by_year = _by_year(new, lambda reads: reads[0].received_at)
         for year in by_year.keys() | rest.keys():
@@ -472,7 +465,7 @@ def _by_year(items: Sequence[Item], moment: Callable[[Item], datetime]) -> dict[
     return found
 
 
-def _raw_row(read: _Read, message_key: str) -> RawRow:
+def _raw_row(read: Read, message_key: str) -> RawRow:
     return RawRow(
         raw_sha256=read.record.raw_sha256,
         mime=read.mime,
@@ -490,7 +483,7 @@ def _raw_row(read: _Read, message_key: str) -> RawRow:
     )
 
 
-def _message_row(reads: Sequence[_Read]) -> MessageRow:
+def _message_row(reads: Sequence[Read]) -> MessageRow:
     first = reads[0]
     return MessageRow(
         record=first.record,

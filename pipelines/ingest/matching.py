@@ -5,14 +5,29 @@ sides, to agree in the server's own time where both sides know it and, within on
 in size, and must not have been changed since the mailbox was last read.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from pipelines.index.lookup import Candidate, Elsewhere, Known, candidates
+from pipelines.index.candidates import Candidate, candidates
+from pipelines.index.lookup import Elsewhere, Known
 from pipelines.sources.base import Entry
+
+_CLOCKS_DIFFER = timedelta(seconds=5)
+"""By how much the server's clock may differ from ours, its whole seconds included."""
+
+
+@dataclass(slots=True)
+class Links:
+    """What one walk over a mailbox has recognised from its listing."""
+
+    marks: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Marks of content that were listed under the same headers, by header key."""
+    doubted: set[str] = field(default_factory=set)
+    """Message keys that ids with different marks could stand for: one of them at most is right."""
 
 
 def recognise(
@@ -21,16 +36,15 @@ def recognise(
     protocol: str,
     entries: Sequence[Entry],
     taken: set[str],
-    last_read: datetime | None,
+    links: Links,
     *,
     new_here: bool,
 ) -> dict[str, str]:
     """Message keys by native id, for the entries that stand for a message of the lake.
 
-    ``taken``: message keys this folder has been given already; extended by what is found.
-    ``last_read``: when the newest complete pass over the mailbox began: what was changed
-    later may have been edited, and only its bytes can tell. ``new_here``: only messages
-    count that this protocol never showed, since an edit gives a message a new id there.
+    ``taken``: message keys this folder has been given already; it and ``links`` are extended
+    by what is found. ``new_here``: only messages count that this protocol never showed, since
+    an edit gives a message a new id there.
     """
     header_keys = [each.identity.header_key if each.identity else None for each in entries]
     seen = Counter(header_keys)
@@ -39,15 +53,33 @@ def recognise(
     )
     found: dict[str, str] = {}
     for entry, header_key in zip(entries, header_keys, strict=True):
+        if header_key and entry.content_mark:
+            links.marks[header_key].add(entry.content_mark)
+    for entry, header_key in zip(entries, header_keys, strict=True):
         some = known.get(header_key, []) if header_key else []
-        if len(some) != 1 or some[0].message_key in taken or some[0].seen_at is None:
+        if len(some) != 1 or some[0].message_key in taken or changed_since(entry, some[0]):
             continue
-        if _changed_since(entry, some[0], last_read):
+        if new_here and some[0].shown_before:
             continue
-        if not (new_here and some[0].shown_before) and _agrees(entry, some[0]):
+        if _agrees(entry, some[0]) and _is_marked_alike(entry, header_key, some[0], links):
             taken.add(some[0].message_key)
             found[entry.native_id] = some[0].message_key
     return found
+
+
+def changed_since(entry: Entry, candidate: Candidate) -> bool:
+    """Whether what is listed may have been edited after the candidate was read.
+
+    Where a protocol does not tell times of change, an edit gives a message another id. What
+    was last changed when it came was never edited.
+    """
+    if candidate.read_at is None:
+        return True
+    if entry.modified_at is None:
+        return False
+    if entry.received_at and _second(entry.modified_at) == _second(entry.received_at):
+        return False
+    return entry.modified_at > candidate.read_at - _CLOCKS_DIFFER
 
 
 def is_edited(entry: Entry, known: Known) -> bool:
@@ -56,7 +88,7 @@ def is_edited(entry: Entry, known: Known) -> bool:
         return False
     if known.content_mark is None:
         # The index was rebuilt, which forgets marks.
-        return entry.modified_at is not None and entry.modified_at > known.first_seen_at
+        return entry.modified_at is not None and entry.modified_at > known.first_seen_at - _CLOCKS_DIFFER
     return entry.content_mark != known.content_mark
 
 
@@ -65,11 +97,14 @@ def has_moved(entry: Entry, elsewhere: Elsewhere) -> bool:
     return entry.content_mark is not None and entry.content_mark == elsewhere.content_mark
 
 
-def _changed_since(entry: Entry, candidate: Candidate, last_read: datetime | None) -> bool:
-    if entry.modified_at is None:
+def _is_marked_alike(entry: Entry, header_key: str | None, candidate: Candidate, links: Links) -> bool:
+    """Whether everything that this protocol shows under the headers has the same content."""
+    if entry.content_mark is None or header_key is None:
+        return True
+    if candidate.in_quarantine or (candidate.content_marks | links.marks[header_key]) != {entry.content_mark}:
+        links.doubted.add(candidate.message_key)
         return False
-    read_at = [moment for moment in (last_read, candidate.seen_at) if moment]
-    return not read_at or entry.modified_at > max(read_at)
+    return True
 
 
 def _agrees(entry: Entry, candidate: Candidate) -> bool:

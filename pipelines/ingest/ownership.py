@@ -59,6 +59,7 @@ def claim(lake: Lake, index: Index, lease: Lease) -> int:
         for path in listing.staged:
             lake.discard_staged(path)
         swept += len(orphans)
+    _check_owner(lake, index, lease)
     record_claim(lake, index, lease)
     return swept
 
@@ -149,6 +150,16 @@ def _check_control(lake: Lake, index: Index, lease: Lease) -> None:
         )
 
 
+def _check_owner(lake: Lake, index: Index, lease: Lease) -> None:
+    """Without a file in the lake it is the mailbox's phase that another index would lose."""
+    control = lake.read_control(_control_name(lease))
+    if control and control["index_id"] != index.index_id:
+        raise LakeMismatchError(
+            f"{lease.address}: the lake was written with another index, which knew the mailbox's phase",
+            remedy=_REMEDY,
+        )
+
+
 def _control_name(lease: Lease) -> str:
     return f"mailboxes/{partition(lease.address)}"
 
@@ -158,4 +169,8 @@ def _own(path: str, index: Index, lease: Lease) -> bool:
     if not named:
         return False
     index_id, epoch, number = named.groups()
-    return index_id == index.index_id[:8] and int(epoch) < lease.epoch and int(number) <= lease.commits + 1
+    return (
+        index_id == index.index_id[:8]
+        and lease.adopted_epoch < int(epoch) < lease.epoch
+        and int(number) <= lease.commits + 1
+    )

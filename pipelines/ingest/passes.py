@@ -1,6 +1,6 @@
 """A pass over a mailbox: every folder's round, under the lease."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from traceback import extract_tb
@@ -12,6 +12,7 @@ from pipelines.index.lease import Lease, hold
 from pipelines.index.lookup import has_messages, shown_by_others
 from pipelines.index.mailboxes import FolderRow, phase_of, record_folders, record_pass
 from pipelines.ingest.batch import Batch
+from pipelines.ingest.matching import Links
 from pipelines.ingest.ownership import claim, record_claim
 from pipelines.ingest.report import Ending, MailboxReport, Outcome
 from pipelines.ingest.rounds import Round
@@ -112,11 +113,14 @@ class MailboxPass:
             workspace.lake, workspace.index, lease, workspace.clock, workspace.config.ingest.batch_bytes
         )
 
-    def feed(self) -> None:
-        """Bring what the report's protocol shows into the lake, and note how the pass ended."""
+    def feed(self, doubted: Collection[str] = ()) -> None:
+        """Bring what the report's protocol shows into the lake, and note how the pass ended.
+
+        ``doubted``: message keys; ids that were linked to them by their listing alone are fetched.
+        """
         report = self.report
         try:
-            report.rounds = self._read(ProtocolName(report.protocol), report.folder_errors)
+            report.rounds = self._read(ProtocolName(report.protocol), report.folder_errors, doubted=doubted)
         except LeaseLostError:
             raise
         except Exception as error:
@@ -127,15 +131,17 @@ class MailboxPass:
         if errors or report.total("quarantined"):
             report.outcome = Outcome.ATTENTION
 
-    def compare(self, protocol: ProtocolName, share: float) -> None:
+    def compare(self, protocol: ProtocolName, share: float, doubted: Collection[str] = ()) -> None:
         """Match what ``protocol`` shows with the lake, which gets no message by it.
 
         ``share``: the part of what was matched by its listing alone that is fetched to
-        compare bodies too. Raises what reading the mailbox raises; errors of single folders
-        are in the report.
+        compare bodies too; ``doubted`` as for ``feed``. Raises what reading the mailbox
+        raises; errors of single folders are in the report.
         """
         report = self.report
-        report.compared = self._read(protocol, report.compare_errors, compared=True, share=share)
+        report.compared = self._read(
+            protocol, report.compare_errors, compared=True, share=share, doubted=doubted
+        )
         self._count()
 
     def _read(
@@ -145,12 +151,14 @@ class MailboxPass:
         *,
         compared: bool = False,
         share: float = 0.0,
+        doubted: Collection[str] = (),
     ) -> list[RoundAccount]:
         index, clock = self._workspace.index, self._workspace.clock
         with closing(self._workspace.open_source(self._mailbox, protocol)) as source:
             with index.read() as connection:
                 had_messages = has_messages(connection, self._lease.mailbox_id)
                 by_others = shown_by_others(connection, self._lease.mailbox_id, protocol)
+            links = Links()
             rounds = [
                 Round(
                     source,
@@ -160,28 +168,28 @@ class MailboxPass:
                     index,
                     clock,
                     lambda account: self._progress(self._mailbox.address, account),
+                    links=links,
                     compared=compared,
                     shown_by_others=by_others,
                     lake_is_new=not had_messages,
                 )
                 for folder, row in select_folders(self._workspace, self._mailbox, self._lease, source)
             ]
-            walked = [
-                each
-                for each in rounds
-                if self._contained(each, lambda one: one.walk(recognise_fresh=had_messages), errors)
+            steps: list[Callable[[Round], None]] = [
+                lambda one: one.walk(recognise_fresh=had_messages),
+                lambda one: one.check_bodies(share, links.doubted.union(doubted)),
+                Round.reconcile,
+                Round.settle,
+                Round.close,
             ]
-            self._batch.flush()
-            for each in walked:
-                self._contained(each, lambda one: self._close(one, share), errors)
-            self._batch.flush()
+            going = rounds
+            for step in steps:
+                if step is Round.settle and compared and errors:
+                    # What a protocol shows once is known only where all that it shows is known.
+                    continue
+                going = [each for each in going if self._contained(each, step, errors)]
+                self._batch.flush()
         return [each.account for each in rounds]
-
-    @staticmethod
-    def _close(one: Round, share: float) -> None:
-        if share:
-            one.check_bodies(share)
-        one.reconcile()
 
     def _contained(self, one: Round, step: Callable[[Round], None], errors: dict[str, MailoverError]) -> bool:
         """Whether the step went well; one folder must not stop its mailbox."""

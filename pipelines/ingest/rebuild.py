@@ -73,20 +73,26 @@ def _adopt_raws(workspace: Workspace, lease: Lease, path: str, came: dict[str, s
     unread: dict[str, MessageRow] = {}
     for batch in workspace.lake.read(path):
         digests = batch.column("raw_sha256").to_pylist()
+        forms = {
+            raw["raw_sha256"]: normalise(raw["mime"]).message_key for raw in rows_of(batch) if raw["weak"]
+        }
+        keys = [*batch.column("message_key").to_pylist(), *forms.values()]
         with workspace.index.read() as connection:
             doubled = known_raws(connection, lease.mailbox_id, digests)
             key_of = keys_of_bytes(connection, lease.mailbox_id, digests)
-            known = message_rows(connection, lease.mailbox_id, batch.column("message_key").to_pylist())
+            known = message_rows(connection, lease.mailbox_id, keys)
         for raw in rows_of(batch):
             digest = raw["raw_sha256"]
             if digest in doubled or digest in came:
                 continue
-            key = key_of.get(digest) or (raw["message_key"] if raw["message_key"] in known else None)
+            own_key = forms.get(digest)
+            named = [each for each in (own_key, raw["message_key"]) if each in known]
+            key = key_of.get(digest) or next(iter(named), None)
             if key is None:
                 row = MessageRow(record=normalise(raw["mime"]), **circumstances_of(raw))
                 key = row.record.message_key
                 unread.setdefault(key, row)
-            found.append(_found(raw, key, path))
+            found.append(_found(raw, key, own_key, path))
     missing = _without_row(workspace, lease, unread)
     for year, rows in by_year(missing).items():
         _enter(workspace, lease, publish(workspace, lease, year, rows), rows)
@@ -104,7 +110,7 @@ def _adopt_forms(workspace: Workspace, lease: Lease, path: str, came: dict[str, 
             wanted = forms - known_raws(connection, lease.mailbox_id, list(forms)).keys()
             keys = known_raws(connection, lease.mailbox_id, [came[form] for form in wanted])
         found += [
-            _found(raw | {"weak": True}, keys[came[raw["raw_sha256"]]], path)
+            _found(raw, keys[came[raw["raw_sha256"]]], normalise(raw["mime"]).message_key, path)
             for raw in (rows_of(batch) if wanted else ())
             if raw["raw_sha256"] in wanted
         ]
@@ -124,9 +130,16 @@ def _enter(workspace: Workspace, lease: Lease, file: DataFile, rows: list[Messag
     adopt_messages(workspace.index, lease, file, messages, workspace.clock.now())
 
 
-def _found(raw: dict[str, Any], key: str, path: str) -> FoundRaw:
+def _found(raw: dict[str, Any], key: str, own_key: str | None, path: str) -> FoundRaw:
     return FoundRaw(
-        raw=NewRaw(raw["raw_sha256"], key, len(raw["mime"]), path, raw["weak"]),
+        raw=NewRaw(
+            raw["raw_sha256"],
+            key,
+            len(raw["mime"]),
+            path,
+            raw["protocol"],
+            own_key if own_key != key else None,
+        ),
         protocol=raw["protocol"],
         folder=raw["folder"],
         native_id=raw["native_id"],

@@ -37,14 +37,17 @@ def renormalise(workspace: Workspace, lease: Lease, *, everything: bool) -> int:
 
 def _renormalise_file(workspace: Workspace, lease: Lease, path: str) -> int:
     with workspace.index.read() as connection:
+        everything = bytes_of_file(connection, lease.mailbox_id, path)
+        read = dict(_read_bytes(workspace, everything))
         # Weak matches stay with their message: read by themselves they would be another.
-        stored = [each for each in bytes_of_file(connection, lease.mailbox_id, path) if not each.weak]
-        read = dict(_read_bytes(workspace, stored))
+        stored = [each for each in everything if not each.weak]
+        forms = {each.raw_sha256: read.pop(each.raw_sha256)[0] for each in everything if each.weak}
         keys = list({record.message_key for record, _ in read.values()})
         elsewhere = message_rows(connection, lease.mailbox_id, keys)
     ours = {each.row_id for each in stored}
     new = Replacement(path)
     new.key_of_bytes = {digest: record.message_key for digest, (record, _) in read.items()}
+    new.own_keys = {digest: record.message_key for digest, record in forms.items()}
     rows: dict[str, MessageRow] = {}
     owners: dict[str, int | None] = {}
     for each in stored:

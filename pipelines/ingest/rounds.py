@@ -2,34 +2,34 @@
 
 import zlib
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime, timedelta
-from functools import cached_property
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from pipelines.clock import Clock
 from pipelines.errors import RoundOpenError
-from pipelines.index.changes import RoundAccount, Window
+from pipelines.index.changes import Evidence, RoundAccount, Window
 from pipelines.index.engine import Index
 from pipelines.index.lookup import (
     Known,
     known_elsewhere,
     known_occurrences,
-    last_read,
     linked_by_listing,
     live_count,
     live_ids,
     message_ids_in_lake,
-    messages_by_header,
+    message_rows,
     quarantined,
+    shown_by_header,
     unmatched_entries,
+    unmatched_ids,
 )
 from pipelines.index.mailboxes import FolderRow
 from pipelines.index.quarantine import State, due_for_retry
 from pipelines.ingest.batch import Batch, entry_of
-from pipelines.ingest.matching import has_moved, is_edited, recognise
-from pipelines.sources.base import Entry, Fetched, Folder, Identity, Reset, Role, Source
+from pipelines.ingest.matching import Links, has_moved, is_edited, recognise
+from pipelines.sources.base import Entry, Fetched, Folder, Reset, Role, Source
 
 SWEEP_EVERY = timedelta(days=1)
 """How often all ids of a folder are listed where its change feed may have lost some."""
@@ -40,8 +40,9 @@ Progress = Callable[[RoundAccount], None]
 
 
 class Round:
-    """A folder's round: ``walk``, then, once everything is written, ``reconcile``.
+    """A folder's round: ``walk``, ``reconcile``, ``settle`` and ``close``.
 
+    Each begins when the one before it is done in all folders, and everything is written.
     With a ``window`` it is ``walk_window`` alone.
     """
 
@@ -55,13 +56,15 @@ class Round:
         clock: Clock,
         progress: Progress,
         *,
+        links: Links | None = None,
         compared: bool = False,
         shown_by_others: bool = False,
         lake_is_new: bool = False,
         window: Window | None = None,
     ) -> None:
-        """``compared``: the folder is matched with the lake and brings nothing into it.
+        """``links``: what the walk over the whole mailbox recognises, shared by its rounds.
 
+        ``compared``: the folder is matched with the lake and brings nothing into it.
         ``shown_by_others``: another protocol has read the mailbox, so what is new here may be known.
         ``lake_is_new``: the lake held nothing of the mailbox, so nothing that is listed can be known.
         """
@@ -73,6 +76,7 @@ class Round:
         self._lake_is_new = lake_is_new
         self._cursor, self._swept_at = row.cursor, row.swept_at
         self._taken: set[str] = set()
+        self._links = links or Links()
 
     def walk(self, *, recognise_fresh: bool) -> None:
         """Account for everything the server lists from the cursor on, and for what quarantine has due.
@@ -96,13 +100,17 @@ class Round:
             self._batch.move_cursor(self.account, step.cursor)
             self._progress(self.account)
         self._retry_quarantined()
-        self._settle_unmatched()
 
-    def check_bodies(self, share: float) -> None:
-        """Fetch ``share`` (0 to 1) of what was linked by its listing alone, and let the bytes decide."""
+    def check_bodies(self, share: float, doubted: Collection[str]) -> None:
+        """Fetch what was linked by its listing alone, and let the bytes decide.
+
+        ``share``: how much of it, from 0 to 1; ``doubted``: message keys of which all of it.
+        """
+        if not share and not doubted:
+            return
         with self._index.read() as connection:
             linked = linked_by_listing(connection, self.account.folder_id)
-        chosen = [each for each in linked if _drawn(each.native_id, share)]
+        chosen = [each for each in linked if each.message_key in doubted or _drawn(each.native_id, share)]
         entries = [
             Entry(
                 each.native_id,
@@ -132,19 +140,52 @@ class Round:
         self.close()
 
     def reconcile(self) -> None:
-        """Compare with the server's own count, explain any difference, and ``close``."""
+        """Compare with the server's own count, and explain any difference."""
         self.account.server_count = self._source.count(self._folder)
-        if self._is_to_be_swept or self.account.server_count != self._live_count():
+        self.account.lake_count = self._live_count()
+        if self._is_to_be_swept or self.account.server_count != self.account.lake_count:
             self.walk(recognise_fresh=False)
             self._compare_ids()
             self._batch.flush()
-        self.account.lake_count = self._live_count()
+            self.account.lake_count = self._live_count()
         if self.account.lake_count != self.account.server_count:
             self.account.notes.append(
                 f"the server counts {self.account.server_count}, "
                 f"its listing accounts for {self.account.lake_count}"
             )
-        self.close()
+
+    def settle(self) -> None:
+        """Match again what had no message in the lake; where the protocol feeds the lake now, fetch it."""
+        with self._index.read() as connection:
+            rows = {
+                each.native_id: each
+                for each in unmatched_entries(connection, self.account.folder_id)
+                if not self._batch.pending(self.account, each.native_id)
+            }
+            header_keys = [each.header_key for each in rows.values() if each.header_key]
+            mailbox_id = self._batch.lease.mailbox_id
+            shown = shown_by_header(connection, mailbox_id, self._source.protocol, header_keys)
+            own_keys = [each.own_key for each in rows.values() if each.own_key]
+            came = message_rows(connection, mailbox_id, own_keys)
+            stood = known_occurrences(connection, self.account.folder_id, list(rows)).keys()
+        wanted = [
+            row
+            for row in rows.values()
+            # A body that was compared with the same messages would not match now either.
+            if not self._compared or row.own_key in came or shown.get(row.header_key, "") != row.compared_with
+        ]
+        entries = self._as_listed_now([_unmatched_entry(each) for each in wanted])
+        self._batch.expect(self.account, len(entries))
+        left = []
+        for entry in entries:
+            row = rows[entry.native_id]
+            if row.own_key in came and entry.content_mark == row.content_mark:
+                self._batch.link(
+                    self.account, entry, row.own_key, evidence=Evidence.KEY, edited=row.native_id in stood
+                )
+            else:
+                left.append(entry)
+        self._fetch(left, edited=stood, again=True)
 
     def close(self) -> None:
         """Close the round. Raises ``RoundOpenError`` where an id has no outcome."""
@@ -198,31 +239,18 @@ class Round:
             stored = known_occurrences(connection, self.account.folder_id, [each.native_id for each in due])
         self._batch.expect(self.account, len(due))
         accepted = {each.native_id for each in due if each.state is State.ACCEPTED}
-        self._fetch([entry_of(each) for each in due], edited=stored.keys(), accepted=accepted)
+        entries = self._as_listed_now([entry_of(each) for each in due])
+        self._fetch(entries, edited=stored.keys(), accepted=accepted)
 
-    def _settle_unmatched(self) -> None:
-        """Match again what had no message in the lake; where the protocol feeds the lake now, fetch it."""
-        with self._index.read() as connection:
-            rows = [
-                each
-                for each in unmatched_entries(connection, self.account.folder_id)
-                if not self._batch.pending(self.account, each.native_id)
-            ]
-            in_lake = messages_by_header(
-                connection,
-                self._batch.lease.mailbox_id,
-                [each.header_key for each in rows if each.header_key],
-            )
-        if not rows:
-            return
-        left = self._recognise([_unmatched_entry(each) for each in rows], new_here=False)
-        self._batch.expect(self.account, len(rows) - len(left))
-        if self._compared:
-            # A body that was compared with as many as there are now would not match again.
-            same = {each.native_id for each in rows if in_lake.get(each.header_key, 0) == each.compared_with}
-            left = [each for each in left if each.native_id not in same]
-        self._batch.expect(self.account, len(left))
-        self._fetch(left, edited=())
+    def _as_listed_now(self, entries: list[Entry]) -> list[Entry]:
+        """Entries that were kept, with what an edit may have changed since, where ids outlive edits."""
+        if not entries or not self._source.ids_follow_moves:
+            return entries
+        return list(self._source.identify(self._folder, [Entry(each.native_id) for each in entries]))
+
+    def _is_as_listed(self, entry: Entry) -> bool:
+        """Whether the server lists a message still as it did before it was fetched."""
+        return [each.content_mark for each in self._as_listed_now([entry])] == [entry.content_mark]
 
     def _account_for(self, listed: Iterable[Entry], *, recognise_all: bool) -> None:
         """Give each listed id its one outcome."""
@@ -234,27 +262,31 @@ class Round:
         with self._index.read() as connection:
             stored = known_occurrences(connection, self.account.folder_id, ids)
             held = quarantined(connection, self.account.folder_id, ids)
+            unmatched = unmatched_ids(connection, self.account.folder_id, ids)
         pending = {each for each in ids if self._batch.pending(self.account, each)}
         held -= pending
         self.account.quarantined += len(held)
-        known = {each: found for each, found in stored.items() if each not in held | pending}
+        known = {each: found for each, found in stored.items() if each not in held | pending | unmatched}
         edited = {each for each, found in known.items() if is_edited(entries[each], found)}
         self._know(entries, {each: found for each, found in known.items() if each not in edited}, pending)
         new = [each for each in entries.values() if each.native_id not in known.keys() | pending | held]
+        # An id without a match may have stood for a message before.
+        stood = stored.keys() & unmatched
         if new and self._source.ids_follow_moves:
-            new = self._follow(new)
+            new = self._follow(new, edited=stood)
         if new:
             in_bulk = recognise_all or len(new) >= RECOGNISE_FROM
             if not self._lake_is_new and (in_bulk or self._shown_by_others):
-                new = self._recognise(list(self._source.identify(self._folder, new)), new_here=not in_bulk)
+                identified = list(self._source.identify(self._folder, new))
+                new = self._recognise(identified, new_here=not in_bulk, edited=stood)
         if new and self._compared:
-            new = self._leave_strangers(new)
-        self._fetch([*new, *(entries[each] for each in edited)], edited=edited)
+            new = self._leave_strangers(new, stood)
+        self._fetch([*new, *(entries[each] for each in edited)], edited=edited | stood)
 
-    def _leave_strangers(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _leave_strangers(self, entries: Sequence[Entry], stood: Collection[str]) -> list[Entry]:
         """Leave unmatched, without its body, what has a Message-ID that the lake has not; the rest is left.
 
-        Bodies with different Message-IDs never match.
+        Bodies with different Message-IDs never match. ``stood``: ids that stood for a message before.
         """
         with self._index.read() as connection:
             there = message_ids_in_lake(
@@ -265,10 +297,10 @@ class Round:
         left = []
         for entry in entries:
             named = entry.identity.message_id if entry.identity else None
-            if named is None or named in there:
+            if named is None or named in there or entry.native_id in stood:
                 left.append(entry)
             else:
-                self._batch.leave_unmatched(self.account, entry)
+                self._batch.leave_unmatched(self.account, self._source.protocol, entry)
         return left
 
     def _know(self, entries: dict[str, Entry], stored: dict[str, Known], pending: set[str]) -> None:
@@ -278,7 +310,7 @@ class Round:
             self.account, (entries[each] for each, known in stored.items() if known.content_mark is None)
         )
 
-    def _follow(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _follow(self, entries: Sequence[Entry], *, edited: Collection[str]) -> list[Entry]:
         """Link ids that were read in other folders of the mailbox; the rest is still to be fetched."""
         with self._index.read() as connection:
             elsewhere = known_elsewhere(
@@ -291,12 +323,12 @@ class Round:
         for entry in entries:
             seen = elsewhere.get(entry.native_id)
             if seen and has_moved(entry, seen):
-                self._batch.follow(self.account, entry, seen)
+                self._batch.follow(self.account, entry, seen, edited=entry.native_id in edited)
             else:
                 left.append(entry)
         return left
 
-    def _recognise(self, entries: Sequence[Entry], *, new_here: bool) -> list[Entry]:
+    def _recognise(self, entries: Sequence[Entry], *, new_here: bool, edited: Collection[str]) -> list[Entry]:
         """Link what the lake already has; the rest is still to be fetched.
 
         An edit leaves a draft's headers as they are: drafts are known by their bytes only.
@@ -310,30 +342,27 @@ class Round:
                 self._source.protocol,
                 entries,
                 self._taken,
-                self._last_read,
+                self._links,
                 new_here=new_here,
             )
         for entry in entries:
             if entry.native_id in found:
-                self._batch.link(self.account, entry, found[entry.native_id])
+                key = found[entry.native_id]
+                self._batch.link(self.account, entry, key, edited=entry.native_id in edited)
         return [entry for entry in entries if entry.native_id not in found]
 
-    @cached_property
-    def _last_read(self) -> datetime | None:
-        with self._index.read() as connection:
-            return last_read(connection, self._batch.lease.mailbox_id)
-
-    def _changed(self, entry: Entry) -> bool:
-        """Whether the message was changed since the mailbox was read: what differs then may be an edit."""
-        return bool(entry.modified_at and self._last_read and entry.modified_at > self._last_read)
-
     def _fetch(
-        self, entries: Sequence[Entry], *, edited: Collection[str], accepted: Collection[str] = ()
+        self,
+        entries: Sequence[Entry],
+        *,
+        edited: Collection[str],
+        accepted: Collection[str] = (),
+        again: bool = False,
     ) -> None:
         """Bring the messages.
 
         ``edited``: those of their ids that stood for other content before. ``accepted``: those
-        for whose messages accepted forms stand.
+        for whose messages accepted forms stand. ``again``: they were compared before.
         """
         waiting = {each.native_id for each in entries}
         if not waiting:
@@ -352,9 +381,11 @@ class Round:
                     self._source.protocol,
                     outcome,
                     edited=was_known,
-                    own_content=self._folder.role is Role.DRAFTS or self._changed(outcome.entry),
+                    own_content=self._folder.role is Role.DRAFTS,
                     compared=self._compared,
                     accepted=was_accepted,
+                    again=again,
+                    is_as_listed=self._is_as_listed,
                 )
             else:
                 self._batch.fail(self.account, outcome, edited=was_known, accepted=was_accepted)
@@ -372,11 +403,5 @@ def _drawn(native_id: str, share: float) -> bool:
 
 
 def _unmatched_entry(row: sa.Row[Any]) -> Entry:
-    return Entry(
-        row.native_id,
-        row.listed_size,
-        row.received_at,
-        tuple(row.flags.split()),
-        Identity(row.message_id, None, None, row.subject or "", row.header_key),
-        row.content_mark,
-    )
+    flags = tuple(row.flags.split())
+    return Entry(row.native_id, row.listed_size, row.received_at, flags, content_mark=row.content_mark)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.cutover.parity import Grade, Kind
+from pipelines.cutover.passes import read_mailbox
 from pipelines.cutover.phases import Phase
 from pipelines.cutover.switch import Order, Result, switch
-from pipelines.errors import ConnectionLostError, MailboxRefusedError, UsageError
+from pipelines.errors import ConnectionLostError, LakeMismatchError, MailboxRefusedError, UsageError
 from pipelines.index.journal import history
 from pipelines.index.parity import Acceptance, accept
 from pipelines.ingest.report import Outcome
@@ -258,9 +259,7 @@ def test_bytes_are_kept_a_lost_index_gets_phase_and_journal_back_from_the_lake(
     in_shadow(workspace)
     move(workspace, Phase.GRAPH)
     workspace.close()
-    for file in tmp_path.glob("mailover.db*"):
-        file.unlink()
-    workspace = reopen()
+    workspace = lose_index(tmp_path, reopen)
     verify(workspace, KIM)
     assert phase(workspace) == Phase.GRAPH
     assert [(each.phase_from, each.phase_to) for each in history(workspace.index, mailbox_id(workspace))] == [
@@ -268,6 +267,36 @@ def test_bytes_are_kept_a_lost_index_gets_phase_and_journal_back_from_the_lake(
         ("shadow", "graph"),
     ]
     assert len(rows(workspace, "messages")) == 6
+
+
+def lose_index(tmp_path: Path, reopen: Opener) -> TenantWorkspace:
+    """A new index in place of the one there was."""
+    for file in tmp_path.glob("mailover.db*"):
+        file.unlink()
+    return reopen()
+
+
+def test_a_phase_outlives_the_index_of_a_mailbox_without_mail(tmp_path: Path, reopen: Opener) -> None:
+    workspace = reopen()
+    move(workspace, Phase.SHADOW)
+    workspace.close()
+    workspace = lose_index(tmp_path, reopen)
+    report = read_mailbox(workspace, workspace.config.mailbox(KIM))
+    assert isinstance(report.error, LakeMismatchError)
+    verify(workspace, KIM)
+    assert phase(workspace) == Phase.SHADOW
+
+
+def test_no_phase_is_changed_on_an_index_that_was_lost(tmp_path: Path, reopen: Opener) -> None:
+    workspace = reopen()
+    in_shadow(workspace)
+    move(workspace, Phase.GRAPH)
+    workspace.close()
+    workspace = lose_index(tmp_path, reopen)
+    with pytest.raises(LakeMismatchError):
+        move(workspace, Phase.SHADOW)
+    verify(workspace, KIM)
+    assert phase(workspace) == Phase.GRAPH
 
 
 def test_parity_is_a_dataset_in_the_lake(workspace: TenantWorkspace) -> None:

@@ -13,8 +13,8 @@ _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Add the tables of the switch, and what mailboxes and rounds know of it."""
     op.add_column("mailboxes", sa.Column("phase_at", sa.DateTime(), nullable=True))
-    failed_passes = sa.Column("failed_passes", sa.Integer(), nullable=False, server_default="0")
-    op.add_column("mailboxes", failed_passes)
+    for name in ("failed_passes", "adopted_epoch"):
+        op.add_column("mailboxes", sa.Column(name, sa.Integer(), nullable=False, server_default="0"))
     op.add_column("rounds", sa.Column("unmatched", sa.Integer(), nullable=False, server_default="0"))
     for column in (
         sa.Column("header_key", sa.String(length=40), nullable=True),
@@ -22,6 +22,9 @@ def upgrade() -> None:
         sa.Column("subject", sa.Text(), nullable=True),
     ):
         op.add_column("quarantine", column)
+    op.add_column("raws", sa.Column("protocol", sa.String(length=16), nullable=False, server_default="imap"))
+    op.add_column("raws", sa.Column("own_key", sa.String(length=40), nullable=True))
+    op.create_index(op.f("ix_raws_mailbox_id_own_key"), "raws", ["mailbox_id", "own_key"])
     _create_unmatched()
     _create_journal()
     _create_parity()
@@ -53,7 +56,8 @@ def _create_unmatched() -> None:
         sa.Column("received_at", sa.DateTime(), nullable=True),
         sa.Column("flags", sa.Text(), nullable=False),
         sa.Column("content_mark", sa.String(length=64), nullable=True),
-        sa.Column("compared_with", sa.Integer(), nullable=False),
+        sa.Column("own_key", sa.String(length=40), nullable=True),
+        sa.Column("compared_with", sa.Text(), nullable=True),
         sa.Column("first_at", sa.DateTime(), nullable=False),
         sa.Column("last_at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(["folder_id"], ["folders.id"], name=op.f("fk_unmatched_folder_id")),

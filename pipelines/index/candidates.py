@@ -1,0 +1,230 @@
+"""Messages of the lake that what a protocol shows may be: by identity, by form, by elimination."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipelines.index.lookup import ARCHIVE, chunks
+from pipelines.index.tables import folders, messages, occurrences, quarantine, raws, rounds, unmatched
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A message that a listing's identity may be about."""
+
+    message_key: str
+    received_at: datetime
+    received_by_server: bool
+    read_at: datetime | None
+    """Until when its content is known to be what was read: a server shows it still under an id that an
+    edit would have changed, or did when it was read. None where only archives had it."""
+    shown_before: bool
+    """Whether this protocol has shown it already, in whatever folder."""
+    listed_sizes: frozenset[int]
+    """As this protocol listed them, in whatever folder."""
+    content_marks: frozenset[str]
+    """As this protocol listed them, in whatever folder, what of the same headers had no match among them."""
+    in_quarantine: bool
+    """Whether this protocol shows one of the same headers that it could not deliver."""
+    fidelity: str
+    """``mime``, or the accepted form from which its row was read."""
+
+
+def candidates(
+    connection: sa.Connection, mailbox_id: int, protocol: str, header_keys: Sequence[str]
+) -> dict[str, list[Candidate]]:
+    """The mailbox's messages with one of these header keys."""
+    found: dict[str, list[Candidate]] = {}
+    for some in chunks(header_keys):
+        rows = connection.execute(
+            _CANDIDATES.where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
+        ).all()
+        for header_key, candidate in _described(connection, mailbox_id, protocol, rows):
+            found.setdefault(header_key, []).append(candidate)
+    return found
+
+
+def weak_candidates(
+    connection: sa.Connection,
+    mailbox_id: int,
+    protocol: str,
+    header_keys: Sequence[str],
+    ids: Collection[str],
+    own_keys: Collection[str],
+    compared: Mapping[str, str | None],
+) -> dict[str, Candidate]:
+    """By header key, where others show one message of it now that ``protocol`` never showed.
+
+    ``ids``, ``own_keys``: what is to be matched, as it is by itself; ``protocol`` may show nothing else
+    of it that could not be had, or had no match. ``compared``: ids that are only compared, with
+    their marks of content: their own match is in question, and so is one that rests on a listing
+    with the same mark.
+    """
+    marks = [mark for mark in compared.values() if mark]
+    in_question = occurrences.c.native_id.in_(list(compared)) | (
+        occurrences.c.raw_sha256.is_(None) & sa.func.coalesce(occurrences.c.content_mark, "").in_(marks)
+    )
+    shown = (
+        sa.select(occurrences.c.id)
+        .join(folders, folders.c.id == occurrences.c.folder_id)
+        .where(occurrences.c.row_id == messages.c.id)
+    )
+    by_others = shown.where(folders.c.protocol != protocol, occurrences.c.removed_at.is_(None))
+    by_itself = shown.where(folders.c.protocol == protocol, ~in_question)
+    others = [
+        sa.exists()
+        .where(table.c.mailbox_id == mailbox_id, table.c.header_key == messages.c.header_key, *wanted)
+        .where(table.c.folder_id == folders.c.id, folders.c.protocol == protocol)
+        .where(table.c.native_id.not_in(list(ids)))
+        for table, wanted in (
+            (unmatched, [unmatched.c.own_key.not_in(list(own_keys))]),
+            (quarantine, [quarantine.c.state == "open"]),
+        )
+    ]
+    found: dict[str, Candidate] = {}
+    for some in chunks(header_keys):
+        alone = (
+            sa.select(sa.func.min(messages.c.id))
+            .where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some), by_others.exists())
+            .group_by(messages.c.header_key)
+            .having(sa.func.count() == 1)
+        )
+        rows = connection.execute(
+            _CANDIDATES.where(messages.c.id.in_(alone), ~by_itself.exists(), *(~each for each in others))
+        ).all()
+        found.update(_described(connection, mailbox_id, protocol, rows))
+    return found
+
+
+def known_forms(
+    connection: sa.Connection, mailbox_id: int, protocol: str, own_keys: Sequence[str]
+) -> dict[str, str]:
+    """Messages of which ``protocol`` has shown another form, by the key of that form."""
+    found: dict[str, str] = {}
+    for some in chunks(own_keys):
+        rows = connection.execute(
+            sa.select(raws.c.own_key, messages.c.message_key)
+            .join(messages, messages.c.id == raws.c.row_id)
+            .where(raws.c.mailbox_id == mailbox_id, raws.c.protocol == protocol, raws.c.own_key.in_(some))
+        )
+        found.update((own_key, key) for own_key, key in rows)
+    return found
+
+
+_CANDIDATES = sa.select(
+    messages.c.header_key,
+    messages.c.id,
+    messages.c.message_key,
+    messages.c.received_at,
+    messages.c.received_by_server,
+    messages.c.fidelity,
+)
+_LAST_ROUNDS = (
+    sa.select(rounds.c.folder_id, sa.func.max(rounds.c.started_at).label("began"))
+    .where(rounds.c.mailbox_id == sa.bindparam("mailbox"), rounds.c.closed_at.is_not(None))
+    .group_by(rounds.c.folder_id)
+)
+
+
+def _described(
+    connection: sa.Connection, mailbox_id: int, protocol: str, rows: Sequence[Any]
+) -> list[tuple[str, Candidate]]:
+    if not rows:
+        return []
+    shown_as = _shown(connection, [row.id for row in rows])
+    waiting = _waiting(connection, mailbox_id, protocol, [row.header_key for row in rows])
+    last_rounds = {
+        row.folder_id: row.began for row in connection.execute(_LAST_ROUNDS, {"mailbox": mailbox_id})
+    }
+    return [
+        (
+            row.header_key,
+            _candidate(row, protocol, shown_as.get(row.id, []), waiting.get(row.header_key, []), last_rounds),
+        )
+        for row in rows
+    ]
+
+
+def _candidate(
+    row: Any,
+    protocol: str,
+    shown: Sequence[Any],
+    waiting: Sequence[str | None],
+    last_rounds: Mapping[int, datetime],
+) -> Candidate:
+    here = [each for each in shown if each.protocol == protocol]
+    proven = [each for each in shown if each.protocol != ARCHIVE and _is_proven(each)]
+    read_at = [each.first_seen_at for each in proven]
+    read_at += [
+        last_rounds[each.folder_id]
+        for each in proven
+        if each.removed_at is None and each.folder_id in last_rounds
+    ]
+    marks = [*(each.content_mark for each in here), *waiting]
+    return Candidate(
+        row.message_key,
+        row.received_at,
+        row.received_by_server,
+        max(read_at, default=None),
+        bool(here),
+        frozenset(each.listed_size for each in here if each.listed_size is not None),
+        frozenset(mark for mark in marks if mark is not None),
+        None in waiting,
+        row.fidelity,
+    )
+
+
+def _waiting(
+    connection: sa.Connection, mailbox_id: int, protocol: str, header_keys: Sequence[str]
+) -> dict[str, list[str | None]]:
+    """Marks of what the protocol shows of these headers without a match; None for what is in quarantine."""
+    found: dict[str, list[str | None]] = {}
+    for some in chunks(header_keys):
+        for table, mark, wanted in (
+            (unmatched, unmatched.c.content_mark, []),
+            (quarantine, sa.null(), [quarantine.c.state == "open"]),
+        ):
+            rows = connection.execute(
+                sa.select(table.c.header_key, sa.type_coerce(mark, sa.String).label("mark"))
+                .join(folders, folders.c.id == table.c.folder_id)
+                .where(
+                    table.c.mailbox_id == mailbox_id,
+                    table.c.header_key.in_(some),
+                    folders.c.protocol == protocol,
+                    *wanted,
+                )
+            )
+            for row in rows:
+                found.setdefault(row.header_key, []).append(row.mark)
+    return found
+
+
+def _is_proven(occurrence: Any) -> bool:
+    """Whether its bytes were read, or a mark would tell if they changed: a listing alone does neither."""
+    return occurrence.raw_sha256 is not None or occurrence.content_mark is not None
+
+
+def _shown(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, list[Any]]:
+    """What is kept of the occurrences of messages, by message row."""
+    found: dict[int, list[Any]] = {}
+    for some in chunks(row_ids):
+        rows = connection.execute(
+            sa.select(
+                occurrences.c.row_id,
+                occurrences.c.folder_id,
+                occurrences.c.listed_size,
+                occurrences.c.content_mark,
+                occurrences.c.raw_sha256,
+                occurrences.c.first_seen_at,
+                occurrences.c.removed_at,
+                folders.c.protocol,
+            )
+            .join(folders, folders.c.id == occurrences.c.folder_id)
+            .where(occurrences.c.row_id.in_(some))
+        )
+        for row in rows:
+            found.setdefault(row.row_id, []).append(row)
+    return found
