@@ -331,16 +331,17 @@ class Round:
     def _recognise(self, entries: Sequence[Entry], *, new_here: bool, edited: Collection[str]) -> list[Entry]:
         """Link what the lake already has; the rest is still to be fetched.
 
-        An edit leaves a draft's headers as they are: drafts are known by their bytes only.
+        An edit leaves a draft's headers as they are: where the listing does not tell when it
+        was changed, a draft is known by its bytes only.
         """
-        if self._folder.role is Role.DRAFTS:
-            return list(entries)
+        drafts = self._folder.role is Role.DRAFTS
+        told = [each for each in entries if not drafts or each.modified_at]
         with self._index.read() as connection:
             found = recognise(
                 connection,
                 self._batch.lease.mailbox_id,
                 self._source.protocol,
-                entries,
+                told,
                 self._taken,
                 self._links,
                 new_here=new_here,
