@@ -1,6 +1,7 @@
 """The command line, run in this process as ``mailover`` would be."""
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ class Said:
 
 
 Command = Callable[..., Said]
+
+
+def heed_interrupts() -> None:
+    """For a child to be interrupted: what runs in the background ignores Ctrl-C, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

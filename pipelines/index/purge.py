@@ -8,7 +8,7 @@ from pipelines.index.engine import Index
 from pipelines.index.lease import Lease, renew
 from pipelines.index.tables import mailboxes, metadata
 
-_KEPT = ("id", "address", "commits", "lease_epoch", "lease_holder", "lease_at")
+_KEPT = ("id", "address", "commits", "lease_epoch", "adopted_epoch", "lease_holder", "lease_at")
 """Columns of ``mailboxes`` by which the lease goes on to hold and files go on to be told apart."""
 
 

@@ -19,7 +19,7 @@ from pipelines.ingest import backfill
 from pipelines.ingest.advance import Advance
 from pipelines.ingest.span import Span
 from pipelines.ingest.workspace import Workspace
-from tests.cli_fixture import Command
+from tests.cli_fixture import Command, heed_interrupts
 from tests.sandbox_fixture import RunningSandbox
 
 KIM, ALEX, SALES = "kim.akers@contoso.com", "alex.wilber@contoso.com", "sales@contoso.com"
@@ -131,7 +131,13 @@ def test_interrupted_it_ends_at_once_and_the_next_run_goes_on(
     for _ in range(5):
         tenant.control.do("add_fault", kind="throttle", door="imap", command="FETCH", seconds=200, times=1)
     command = [sys.executable, "-m", "pipelines.cli", "backfill", KIM, *YEAR]
-    running = subprocess.Popen(command, env=tenant.environment, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command,
+        env=tenant.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - it calls nothing that threads could hold
+    )
     try:
         until = time.monotonic() + 60
         while "SEARCH" not in tenant.control.do("asked")["imap"] and time.monotonic() < until:
@@ -198,7 +204,7 @@ def test_progress_says_what_is_done_how_fast_and_how_long_yet() -> None:
 def test_progress_is_drawn_on_a_terminal(
     tenant: RunningSandbox, mailover: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = Console(stderr=True, highlight=False, force_terminal=True, width=160)
+    drawn = Console(stderr=True, highlight=False, force_terminal=True, width=160, _environ={"TERM": "xterm"})
     monkeypatch.setattr(command_module, "stderr", lambda: drawn)
     said = mailover("backfill", KIM, *YEAR)
     assert said.code == 0

@@ -22,7 +22,7 @@ from pipelines.sandbox.entra import OUTLOOK
 from pipelines.sandbox.identity import SERVICE_PRINCIPAL_ID
 from pipelines.sources import open_source
 from pipelines.sources.base import ProtocolName
-from tests.cli_fixture import Command
+from tests.cli_fixture import Command, heed_interrupts
 from tests.doctor.documented import KIM, REFUSED, WaitlessClock, borrowed
 from tests.sandbox_fixture import RunningSandbox
 
@@ -240,6 +240,7 @@ def test_an_interruption_ends_a_visit_at_once(tenant: RunningSandbox) -> None:
         env=tenant.environment,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - it calls nothing that threads could hold
     )
     for _ in range(600):
         if asked(tenant, "LIST") > before:
