@@ -15,8 +15,15 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
-from secrets import token_bytes, token_urlsafe
-from typing import TypeVar
+from random import Random, SystemRandom
+from typing import Final, TypeVar
+
+_CHANCE: Final = SystemRandom()
+
+# What ids of a kind begin with, and their size in bytes: as long as Exchange's, which end in "=".
+_MUTABLE: Final = (b"\0\x03\x24", 113)
+_IMMUTABLE: Final = (b"\0\x09\0", 53)
+_FOLDER: Final = (b"\0\x03\x24", 89)
 
 
 class StoreError(Exception):
@@ -123,13 +130,19 @@ Result = TypeVar("Result")
 class Store:
     """Mailboxes, folders and messages of a tenant; safe to share between threads."""
 
-    def __init__(self, directory: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """``directory`` is made and holds the bytes; ``now`` is the tenant's clock."""
+    def __init__(
+        self,
+        directory: Path,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        chance: Random = _CHANCE,
+    ) -> None:
+        """``directory`` is made and holds the bytes; ``now`` is the clock, ``chance`` draws the ids."""
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(directory / "mail.blob", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         self._blob = descriptor
         self._end = 0
         self._now = now
+        self._chance = chance
         self._lock = threading.RLock()
         self.latest_change = 0
         """The number of the latest change of any folder."""
@@ -223,7 +236,8 @@ class Store:
     def create_mailbox(self, address: str, *, granted: bool = True) -> Mailbox:
         """A new mailbox without folders."""
         with self._lock:
-            created = self._mailboxes.setdefault(address.lower(), Mailbox(address.lower(), _folder_id()))
+            new = Mailbox(address.lower(), self._new_id(_FOLDER))
+            created = self._mailboxes.setdefault(new.address, new)
             created.granted = granted
             return created
 
@@ -244,7 +258,7 @@ class Store:
             if path in folders or (parent and parent not in folders):
                 raise StoreError(f"{path} is there already, or {parent} is not")
             folders[path] = Folder(
-                _folder_id(), path, role, hidden, search, item_class, next(self._uidvalidities)
+                self._new_id(_FOLDER), path, role, hidden, search, item_class, next(self._uidvalidities)
             )
             return folders[path]
 
@@ -287,7 +301,7 @@ class Store:
             os.pwrite(self._blob, mime, self._end)
             received_at = received_at or self._now()
             message = Message(
-                _immutable_id(), _mutable_id(), 0, "", received_at, set(flags),
+                self._new_id(_IMMUTABLE), self._new_id(_MUTABLE), 0, "", received_at, set(flags),
                 len(mime), self._end, _sha256(mime), received_at,
             )  # fmt: skip
             self._end += len(mime)
@@ -299,7 +313,7 @@ class Store:
         with self._lock:
             target = self.folder(address, to_path)
             message = self._take(self.folder(address, path), uid)
-            message.mutable_id = _mutable_id()
+            message.mutable_id = self._new_id(_MUTABLE)
             self._place(target, message, ChangeKind.MOVED_IN)
             message.modified_at = self._now()
             return message
@@ -309,7 +323,8 @@ class Store:
         with self._lock:
             target, original = self.folder(address, to_path), self.message(address, path, uid)
             message = Message(
-                _immutable_id(), _mutable_id(), 0, "", original.received_at, set(original.flags),
+                self._new_id(_IMMUTABLE), self._new_id(_MUTABLE), 0, "",
+                original.received_at, set(original.flags),
                 original.size, original.offset, original.sha256, self._now(),
             )  # fmt: skip
             self._place(target, message, ChangeKind.CREATED)
@@ -381,12 +396,15 @@ class Store:
         self._places[message.immutable_id] = self._places[message.mutable_id] = (folder, message)
         self._log(folder, how, message)
 
-    @staticmethod
-    def _number(folder: Folder, message: Message) -> None:
+    def _number(self, folder: Folder, message: Message) -> None:
         message.uid = folder.uid_next
-        message.uidl = token_urlsafe(18)
+        message.uidl = urlsafe_b64encode(self._chance.randbytes(18)).decode()
         folder.uid_next += 1
         folder.messages[message.uid] = message
+
+    def _new_id(self, kind: tuple[bytes, int]) -> str:
+        start, size = kind
+        return urlsafe_b64encode(start + self._chance.randbytes(size - len(start))).decode()
 
     def _log(
         self, folder: Folder, kind: ChangeKind, message: Message, flags: frozenset[str] = frozenset()
@@ -403,23 +421,6 @@ def as_crlf(mime: bytes) -> bytes:
     if b"\n" in mime.replace(b"\r\n", b"") or b"\r" in mime.replace(b"\r\n", b""):
         mime = mime.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
     return mime if mime.endswith(b"\r\n") else mime + b"\r\n"
-
-
-def _mutable_id() -> str:
-    return _id(b"\0\x03\x24", 113)
-
-
-def _immutable_id() -> str:
-    return _id(b"\0\x09\0", 53)
-
-
-def _folder_id() -> str:
-    return _id(b"\0\x03\x24", 89)
-
-
-def _id(start: bytes, size: int) -> str:
-    """An id as long as Exchange's, which begins as these do and ends in ``=``."""
-    return urlsafe_b64encode(start + token_bytes(size - len(start))).decode()
 
 
 def _sha256(content: bytes) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from random import Random
 
 from pipelines.sandbox import store as tenant
 from pipelines.sources.base import Entry, FetchFailed, ProtocolName
@@ -285,9 +284,3 @@ class People:
         letter, _ = self.letters[message.sha256]
         text = self.model.store.read(message).partition(b"Text ")[2][:4].decode()
         return f"{folder.path}/{message.uid} ({message.immutable_id[:4]}, letter {letter}, text {text})"
-
-
-def steady_ids(seed: int) -> Callable[[int], str]:
-    """Names as random as the store's own, and the same in every replay."""
-    dice = Random(seed)
-    return lambda length: f"{dice.getrandbits(4 * length):0{length}x}"

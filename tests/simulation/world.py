@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import sqlalchemy as sa
@@ -43,7 +44,7 @@ from pipelines.sources.base import Folder, ProtocolName, Source
 from tests.ingest.model import KIM, VirtualClock, configure
 from tests.simulation.history import Act, History, Setting, Step
 from tests.simulation.machine import Crash, MemoryIndex, Moment, QuickLake, without_threads
-from tests.simulation.people import STANDARD, People, steady_ids
+from tests.simulation.people import STANDARD, People
 from tests.simulation.witness import Witness, WitnessedSource
 from tests.tenant_model import TenantModel
 
@@ -96,13 +97,13 @@ class World:
         self.legacy = ProtocolName(setting.legacy)
         self.config = _configured(folder, setting)
         self.mailbox = self.config.mailbox(KIM)
-        self._name = steady_ids(seed)
+        self._chance = Random(seed)
         self.model = self._tenant(folder / "tenant")
         self.people = People(self.model, self.legacy)
         self._dead = self._nested = False
         self._ticks = 0
         self._armed: deque[Act] = deque()
-        self.index = MemoryIndex(self.tick, self._name(32))
+        self.index = MemoryIndex(self.tick, self._new_name())
         self.lake = QuickLake(folder / "lake", self.tick)
         self.workspace = SimulatedWorkspace(self)
         self.journal: list[tuple[str, str]] = []
@@ -115,10 +116,7 @@ class World:
         """Rows of the lake's files by path: a file never changes."""
 
     def _tenant(self, folder: Path) -> TenantModel:
-        patched: Any = tenant
-        patched.token_urlsafe = self._name
-        patched.token_bytes = lambda size: self._name(size // 2).encode()
-        store = tenant.Store(folder, self.clock.now)
+        store = tenant.Store(folder, self.clock.now, self._chance)
         store.create_mailbox(KIM)
         for path, role in zip(STANDARD, ("inbox", "drafts", "other"), strict=True):
             store.create_folder(KIM, path, role)
@@ -130,6 +128,10 @@ class World:
             size_step=self.setting.size_step,
             page_size=self.setting.page_size,
         )
+
+    def _new_name(self) -> str:
+        """As random as an index's own, and the same in every replay."""
+        return self._chance.randbytes(16).hex()
 
     def close(self) -> None:
         """Give back the tenant's file."""
@@ -311,7 +313,7 @@ class World:
                 _demand(run.report.outcome is Outcome.BUSY, "a mailbox that another run writes was read")
                 self.clock.sleep(180)
             case "lose_index":
-                self.index.lose(self._name(32))
+                self.index.lose(self._new_name())
                 self.unfit = True
                 self.workspace = SimulatedWorkspace(self)
             case "keep_copy":
@@ -384,7 +386,7 @@ class World:
             self.quiet()
             if self.setting.lost_at_the_end:
                 self.say("the index is lost")
-                self.index.lose(self._name(32))
+                self.index.lose(self._new_name())
                 self.unfit = True
                 self.workspace = SimulatedWorkspace(self)
                 self.quiet()
