@@ -10,6 +10,9 @@ pytest_plugins = [
     "tests.browser_fixture",
     "tests.cli_fixture",
     "tests.dovecot_fixture",
+    "tests.object_store_fixture",
+    "tests.postgres_fixture",
+    "tests.index_fixture",
     "tests.sandbox_fixture",
 ]
 

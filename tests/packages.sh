@@ -17,6 +17,7 @@ else
             need dovecot dovecot-imapd
             [ -e /usr/lib/dovecot/pop3-login ] || [ -n "$missing" ] || missing="$missing dovecot-pop3d"
             case $missing in *imapd*) missing="$missing dovecot-pop3d" ;; esac
+            ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
             need chromium chromium
             ;;
         peers)

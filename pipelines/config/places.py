@@ -3,14 +3,15 @@
 import stat
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from pydantic import AfterValidator, ValidationInfo
 
+from pipelines.config.stores import store_url
 from pipelines.config.values import site_of, wrong
 
-_LAKE_SCHEMES = ("s3", "gs", "abfss")
+_TLS_FILES = ("sslrootcert", "sslcert", "sslkey")
+"""Parameters of PostgreSQL's URLs."""
 
 
 def _resolve(value: str, info: ValidationInfo) -> Path:
@@ -78,19 +79,7 @@ def _lake(value: str, info: ValidationInfo) -> str:
             if mode and not stat.S_ISDIR(mode):
                 raise wrong(f"{path} is not a folder", "name a folder, new or existing")
         return str(path)
-    parts = urlsplit(value)
-    if parts.scheme not in _LAKE_SCHEMES or not parts.netloc:
-        raise wrong(
-            "is neither a folder nor the URL of an object store (s3://, gs://, abfss://)",
-            "write a folder, such as ./lake, or a URL, such as s3://bucket/lake",
-        )
-    # abfss://container@account.dfs.core.windows.net names no user.
-    if ":" in parts.netloc.rpartition("@")[0] or "secret" in parts.query.lower():
-        raise wrong(
-            "holds a secret",
-            "take it out; the object store's own environment variables or roles carry credentials",
-        )
-    return value
+    return store_url(value, lambda path: _resolve(path, info))
 
 
 def _index(value: str, info: ValidationInfo) -> str:
@@ -104,6 +93,9 @@ def _index(value: str, info: ValidationInfo) -> str:
         raise wrong("is not a database URL that SQLAlchemy knows", remedy) from None
     if url.get_backend_name() == "sqlite":
         url = _sqlite(url, info)
+    else:
+        named = {name: str(_resolve(str(url.query[name]), info)) for name in _TLS_FILES if name in url.query}
+        url = url.update_query_dict(named)
     return url.render_as_string(hide_password=False)
 
 

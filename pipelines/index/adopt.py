@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from pipelines.index.changes import Evidence, Listed, NewMessage, NewRaw
 from pipelines.index.commit import (
@@ -16,6 +15,7 @@ from pipelines.index.commit import (
     own_forms,
 )
 from pipelines.index.engine import Index
+from pipelines.index.inserting import insert
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks, message_rows
 from pipelines.index.tables import (
@@ -116,7 +116,7 @@ def _enter_raws(
     insert_raws(connection, mailbox_id, [each.raw for each in rows], row_ids, file_ids)
     folder_ids = _folders(connection, mailbox_id, rows, now)
     connection.execute(
-        insert(occurrences).on_conflict_do_nothing(index_elements=["folder_id", "native_id"]),
+        insert(connection, occurrences).on_conflict_do_nothing(index_elements=["folder_id", "native_id"]),
         [
             {
                 "mailbox_id": mailbox_id,

@@ -14,7 +14,7 @@ def begin(index: Index, address: str, since: datetime, before: datetime, now: da
     """The id of the mailbox's backfill of this span that was not finished, else of a new one."""
     with index.write() as connection:
         mailbox_id = connection.execute(
-            sa.select(mailboxes.c.id).where(mailboxes.c.address == address)
+            sa.select(mailboxes.c.id).where(mailboxes.c.address == address).with_for_update()
         ).scalar_one()
         span = {"mailbox_id": mailbox_id, "since": since, "before": before}
         unfinished = sa.select(sa.func.max(backfills.c.id)).where(

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from pipelines.index import fulltext
 from pipelines.index.changes import (
@@ -21,6 +20,7 @@ from pipelines.index.changes import (
     Unmatched,
 )
 from pipelines.index.engine import Index
+from pipelines.index.inserting import insert, insert_many, insert_numbered
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks, message_rows, shown_by_header
 from pipelines.index.quarantine import LAST_RETRY, WAITING
@@ -116,28 +116,29 @@ def insert_messages(
     """Insert the messages with their text and attachments; their row ids by message key."""
     if not new:
         return {}
-    first_text = fulltext.next_id(connection)
-    inserted = connection.execute(
-        messages.insert().returning(messages.c.message_key, messages.c.id),
+    text_ids = fulltext.new_ids(connection, len(new))
+    row_ids = insert_numbered(
+        connection,
+        messages,
         [
             {
                 "mailbox_id": mailbox_id,
                 "file_id": file_ids[each.file],
-                "text_id": first_text + offset,
+                "text_id": text_id,
                 **message_columns(each),
             }
-            for offset, each in enumerate(new)
+            for text_id, each in zip(text_ids, new, strict=True)
         ],
+        key="message_key",
     )
-    row_ids: dict[str, int] = {row.message_key: row.id for row in inserted}
-    fulltext.insert(connection, first_text, new)
+    fulltext.insert(connection, text_ids, new)
     insert_attachments(connection, new, row_ids)
     return row_ids
 
 
 def insert_attachments(connection: sa.Connection, new: list[NewMessage], row_ids: dict[str, int]) -> None:
     """Insert the messages' attachments under their rows."""
-    _insert_many(
+    insert_many(
         connection,
         attachments,
         (
@@ -163,7 +164,7 @@ def insert_raws(
     file_ids: dict[str, int],
 ) -> None:
     """Insert where the bytes of messages stand."""
-    _insert_many(
+    insert_many(
         connection,
         raws,
         (
@@ -230,22 +231,15 @@ def message_columns(message: NewMessage) -> dict[str, Any]:
     }
 
 
-def _insert_many(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
-    values = list(rows)
-    if values:
-        connection.execute(table.insert(), values)
-
-
 def _insert_occurrences(
     connection: sa.Connection, mailbox_id: int, changes: Changes, row_ids: dict[str, int], now: datetime
 ) -> None:
-    if not changes.occurrences:
-        return
     # What the server shows is no older than its round; it may have changed since it was read.
     seen_at = {each.folder_id: each.started_at for each in changes.rounds}
-    connection.execute(
-        occurrences.insert(),
-        [
+    insert_many(
+        connection,
+        occurrences,
+        (
             {
                 "mailbox_id": mailbox_id,
                 **listed_columns(each.listed),
@@ -256,7 +250,7 @@ def _insert_occurrences(
                 "first_seen_at": seen_at.get(each.listed.folder_id, now),
             }
             for each in changes.occurrences
-        ],
+        ),
     )
 
 
@@ -341,7 +335,7 @@ def _insert_unmatched(
     ]
     if not values:
         return
-    insertion = insert(unmatched)
+    insertion = insert(connection, unmatched)
     names = ("own_key", "header_key", "message_id", "subject", "content_mark", "compared_with", "last_at")
     connection.execute(
         insertion.on_conflict_do_update(
@@ -418,7 +412,7 @@ def _quarantine(connection: sa.Connection, mailbox_id: int, failed: Quarantined,
         "next_at": now + min(_FIRST_RETRY * 2 ** min(attempts - 1, 10), LAST_RETRY),
     }
     connection.execute(
-        insert(quarantine)
+        insert(connection, quarantine)
         .values(mailbox_id=mailbox_id, **listed_columns(failed.listed), first_at=now, **now_known)
         .on_conflict_do_update(index_elements=["folder_id", "native_id"], set_=now_known)
     )

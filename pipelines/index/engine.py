@@ -1,9 +1,7 @@
 """Opening the index: one SQL database, brought to the present schema, owner-only."""
 
-import os
-import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,18 +13,12 @@ from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from pipelines.errors import ConfigurationError, MailoverError
+from pipelines.errors import ConfigurationError, MailoverError, UnreachableError
+from pipelines.index import postgresql, sqlite
 from pipelines.index.tables import index_info
 
-_BUSY_SECONDS = 60
-_PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "cache_size=-32768",
-    # Deleted rows are overwritten where that costs no more writing; `scrub` does the rest.
-    "secure_delete=FAST",
-)
+_CONNECTION_STATES = ("08", "57P")
+"""SQLSTATE classes of a connection that is lost; libpq gives none at all where none came about."""
 
 
 class Index:
@@ -35,74 +27,85 @@ class Index:
     def __init__(self, url: str) -> None:
         """Open the database at an SQLAlchemy URL, creating or migrating it.
 
-        Raises ``ConfigurationError`` for a database that this version cannot serve and
-        ``MailoverError`` where it cannot be opened.
+        Raises ``ConfigurationError`` for a database that this version cannot serve,
+        ``UnreachableError`` where its server is not there, and ``MailoverError`` where it
+        cannot be opened for another reason.
         """
         parsed = sa.make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            raise ConfigurationError(
-                f"storage.index: {parsed.get_backend_name()} is not supported by this version",
-                remedy="use sqlite:///<path>, such as sqlite:///mailover.db",
-            )
+        self._name = _name(parsed)
+        self._engine, self._reading, self._writing = _open(parsed)
         try:
-            self._engine = _sqlite_engine(parsed)
-            self.index_id = _prepare(self._engine)
-        except (sa.exc.DatabaseError, OSError) as error:
-            raise MailoverError(
-                f"the index {parsed.database} cannot be opened: {_cause(error)}",
-                remedy="check storage.index, and that the file and its folder are yours to write",
-            ) from None
+            self.index_id = _prepare(self._engine, self._writing)
+        except (sa.exc.DatabaseError, ConfigurationError) as error:
+            self._engine.dispose()
+            if isinstance(error, ConfigurationError):
+                raise
+            raise self._error(error, "opened", "that the database is yours to write") from None
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A consistent view of the index."""
-        with self._engine.connect() as connection, connection.begin():
-            yield connection
+        """A consistent view of the index. Raises ``UnreachableError`` where its server is gone."""
+        try:
+            with self._engine.connect().execution_options(**self._reading) as connection, connection.begin():
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise self._error(error, "read", "that its database answers") from None
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """One transaction: all of it or nothing."""
+        """One transaction: all of it or nothing. Raises ``UnreachableError`` where the server is gone.
+
+        A connection that is lost in the commit itself leaves open which of the two it was;
+        the count of the lease's commits tells the next transaction.
+        """
         try:
-            with (
-                self._engine.connect().execution_options(immediate=True) as connection,
-                connection.begin(),
-            ):
+            with self._engine.connect().execution_options(**self._writing) as connection, connection.begin():
                 yield connection
         except sa.exc.OperationalError as error:
-            raise MailoverError(
-                f"the index cannot be written: {_cause(error)}; nothing of this batch was kept",
-                remedy="check free space and permissions; the next run goes on from the last commit",
-            ) from None
+            raise self._error(error, "written", "its free space and permissions") from None
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self._engine.dialect.name
 
     def scrub(self) -> None:
-        """Write the database anew without the remains of what was deleted, and empty its log.
+        """Clear away the remains of what was deleted.
 
-        Others can read meanwhile, not write. Raises ``MailoverError`` as ``empty_log`` does, and
+        SQLite's file is written anew: others can read meanwhile, not write. PostgreSQL gives
+        the space free to be overwritten. Raises ``MailoverError`` as ``empty_log`` does, and
         where the disk is full.
         """
         self._alone("VACUUM")
         self.empty_log()
 
     def empty_log(self) -> None:
-        """Bring everything from the log into the database file, and cut the log to nothing.
+        """Bring everything from SQLite's log into the database file, and cut the log to nothing.
 
-        Raises ``MailoverError`` where somebody goes on reading an older state.
+        PostgreSQL's log is its server's. Raises ``MailoverError`` where somebody goes on reading
+        an older state.
         """
-        busy, *_ = self._alone("PRAGMA wal_checkpoint(TRUNCATE)")
-        if busy:
+        if self.dialect == "sqlite" and self._alone("PRAGMA wal_checkpoint(TRUNCATE)")[0]:
             raise MailoverError(
                 "somebody is reading the index: its log could not be emptied of what was deleted",
                 remedy="close what reads it, such as a database browser, and do the same once more",
             )
 
-    def _alone(self, statement: str) -> Any:
+    def _alone(self, statement: str) -> Sequence[Any]:
         """Run a statement that has to stand outside of any transaction; its first row."""
         connection = self._engine.raw_connection()
+        driver: Any = connection.driver_connection
+        driver_error = self._engine.dialect.loaded_dbapi.OperationalError
+        connection.detach()
         try:
-            return connection.cursor().execute(statement).fetchone()
-        except sqlite3.OperationalError as error:
+            if self.dialect == "postgresql":
+                driver.autocommit = True
+            cursor = driver.execute(statement)
+            return cursor.fetchone() if cursor.description else ()
+        except driver_error as error:
+            cause, *_ = str(error).splitlines()
             raise MailoverError(
-                f"the index cannot be written anew: {error}",
+                f"the index cannot be written anew: {cause}",
                 remedy="it needs as much free space again as it has, and nobody writing; then do it again",
             ) from None
         finally:
@@ -112,38 +115,50 @@ class Index:
         """Give back the connections."""
         self._engine.dispose()
 
-
-def _cause(error: sa.exc.DatabaseError | OSError) -> str:
-    """The driver's own sentence, without SQLAlchemy's copy of the statement and its values."""
-    return str(error.orig) if isinstance(error, sa.exc.DatabaseError) else error.strerror or str(error)
-
-
-def _sqlite_engine(url: sa.URL) -> sa.Engine:
-    if url.database and url.database != ":memory:":
-        # SQLite gives -wal and -shm the mode of the database file.
-        os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        # The driver's own transaction control begins late and deferred; SQLAlchemy's recipe is to do it here.
-        connection.isolation_level = None
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        immediate = connection.get_execution_options().get("immediate")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-    return engine
+    def _error(self, error: sa.exc.DatabaseError, done: str, check: str) -> MailoverError:
+        """The driver's own sentence, without SQLAlchemy's copy of the statement and its values."""
+        cause, *_ = str(error.orig).splitlines()
+        remedy = f"check storage.index, and {check}; the next run goes on from the last commit"
+        state = getattr(error.orig, "sqlstate", "")
+        if state is None or state.startswith(_CONNECTION_STATES):
+            return UnreachableError(f"the index {self._name} cannot be reached: {cause}", remedy=remedy)
+        return MailoverError(f"the index {self._name} cannot be {done}: {cause}", remedy=remedy)
 
 
-def _prepare(engine: sa.Engine) -> str:
+def _open(url: sa.URL) -> tuple[sa.Engine, dict[str, Any], dict[str, Any]]:
+    """An engine on the database, and the options of the transactions that read and that write."""
+    backend = url.get_backend_name()
+    try:
+        if backend == "sqlite":
+            return sqlite.sqlite_engine(url), sqlite.READING, sqlite.WRITING
+        if backend == "postgresql":
+            return postgresql.postgresql_engine(url), postgresql.READING, postgresql.WRITING
+    except OSError as error:
+        raise MailoverError(
+            f"the index {_name(url)} cannot be opened: {error.strerror or error}",
+            remedy="check storage.index, and that the file and its folder are yours to write",
+        ) from None
+    raise ConfigurationError(
+        f"storage.index: {backend} is not supported by this version",
+        remedy="use sqlite:///<path>, such as sqlite:///mailover.db, or postgresql://user@host/database",
+    )
+
+
+def _name(url: sa.URL) -> str:
+    """What errors call the database: never with its password."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or ""
+    where = f" on {url.host}" if url.host else ""
+    return f"{url.database or 'of the environment'}{where}"
+
+
+def _prepare(engine: sa.Engine, writing: dict[str, Any]) -> str:
     scripts = AlembicConfig()
     scripts.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     head = ScriptDirectory.from_config(scripts).get_current_head()
-    with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+    with engine.connect().execution_options(**writing) as connection, connection.begin():
+        if connection.dialect.name == "postgresql":
+            postgresql.prepare(connection)
         current = MigrationContext.configure(connection).get_current_revision()
         if current != head:
             scripts.attributes["connection"] = connection

@@ -113,20 +113,20 @@ def replace_file(index: Index, lease: Lease, new: Replacement, now: datetime) ->
 def _update_messages(
     connection: sa.Connection, updated: dict[int, NewMessage], file_ids: dict[str, int]
 ) -> None:
-    first_text = fulltext.next_id(connection)
-    for offset, (row_id, message) in enumerate(updated.items()):
+    text_ids = fulltext.new_ids(connection, len(updated), instead_of=list(updated))
+    for text_id, (row_id, message) in zip(text_ids, updated.items(), strict=True):
         columns = message_columns(message)
         # When it was received is the server's word, not the normaliser's.
         del columns["received_at"], columns["received_by_server"]
         connection.execute(
             sa.update(messages)
             .where(messages.c.id == row_id)
-            .values(file_id=file_ids[message.file], text_id=first_text + offset, **columns)
+            .values(file_id=file_ids[message.file], text_id=text_id, **columns)
         )
     for some in chunks(list(updated)):
         connection.execute(sa.delete(attachments).where(attachments.c.row_id.in_(some)))
     if updated:
-        fulltext.insert(connection, first_text, list(updated.values()))
+        fulltext.insert(connection, text_ids, list(updated.values()))
     keys = {message.row.record.message_key: row_id for row_id, message in updated.items()}
     insert_attachments(connection, list(updated.values()), keys)
 

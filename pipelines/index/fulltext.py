@@ -1,14 +1,20 @@
-"""The full-text index: SQLite's FTS5, holding words and no text.
+"""The full-text index: words, and no text.
 
-A contentless table does not forget a row by itself, so a message whose text changes gets a
-new ``text_id`` and no message has the old one; ``forget_unowned`` erases such texts.
+On SQLite it is a contentless FTS5 table, which does not forget a row by itself: a message
+whose text changes gets a new ``text_id``, and no message has the old one; ``forget_unowned``
+erases such texts. On PostgreSQL it is a table of ``tsvector`` columns with one GIN index,
+whose rows go with their messages.
 """
 
 from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import TSQUERY
 
 from pipelines.index.changes import NewMessage
+from pipelines.index.inserting import copy, next_numbers
+from pipelines.index.tables import messages
+from pipelines.index.words import phrase, vector
 from pipelines.mime.record import Address
 
 COLUMNS = ("subject", "sender", "recipients", "attachments", "body")
@@ -17,6 +23,7 @@ _INSERT = sa.text(
     f"VALUES (:rowid, {', '.join(':' + name for name in COLUMNS)})"
 )
 _LAST = sa.text("SELECT rowid FROM message_text ORDER BY rowid DESC LIMIT 1")
+_VECTORS = sa.table("message_text", sa.column("text_id"), *(sa.column(name) for name in COLUMNS))
 
 _WORDS = "SELECT doc, " + ", ".join(
     f"group_concat(CASE col WHEN '{name}' THEN term END, ' ')" for name in COLUMNS
@@ -36,26 +43,62 @@ _DELETE = (
 _CLEAR = ("DROP TABLE unowned_words", "DROP TABLE unowned", "DROP TABLE message_words")
 
 
-def next_id(connection: sa.Connection) -> int:
-    """The first free ``text_id``; the open write transaction keeps it free."""
-    return (connection.scalar(_LAST) or 0) + 1
+def new_ids(connection: sa.Connection, count: int, instead_of: Sequence[int] = ()) -> Sequence[int]:
+    """Free values of ``text_id``; the open write transaction keeps them free.
+
+    ``instead_of``: rows of messages whose words they are to replace.
+    """
+    if connection.dialect.name == "postgresql":
+        old = sa.select(messages.c.text_id).where(messages.c.id.in_(instead_of))
+        connection.execute(sa.delete(_VECTORS).where(_VECTORS.c.text_id.in_(old)))
+        return next_numbers(connection, "message_text_ids", count)
+    first = (connection.scalar(_LAST) or 0) + 1
+    return range(first, first + count)
 
 
-def insert(connection: sa.Connection, first_id: int, new: Sequence[NewMessage]) -> None:
-    """Index the messages' words under ``first_id`` and the ids that follow."""
-    connection.execute(
-        _INSERT,
-        [
-            {
-                "rowid": first_id + offset,
-                "subject": each.row.record.subject,
-                "sender": people([*each.row.record.from_, *each.row.record.sender]),
-                "recipients": people([*each.row.record.to, *each.row.record.cc, *each.row.record.bcc]),
-                "attachments": "\n".join(part.name or "" for part in each.row.record.attachments),
-                "body": each.text,
-            }
-            for offset, each in enumerate(new)
-        ],
+def insert(connection: sa.Connection, text_ids: Sequence[int], new: Sequence[NewMessage]) -> None:
+    """Index the words of messages, whose rows are there, under these ids."""
+    texts = zip(text_ids, map(_texts, new), strict=True)
+    if connection.dialect.name == "postgresql":
+        vectors = ((text_id, *map(vector, each)) for text_id, each in texts)
+        copy(connection, "message_text", ("text_id", *COLUMNS), vectors)
+    else:
+        names = ("rowid", *COLUMNS)
+        rows = [dict(zip(names, (text_id, *each), strict=True)) for text_id, each in texts]
+        connection.execute(_INSERT, rows)
+
+
+def matches(dialect: str, value: str, column: str | None, *, begins: bool) -> sa.ColumnElement[bool]:
+    """Whether a message has the words of ``value`` one after the other, in ``column`` or any.
+
+    ``begins``: the last one is the beginning of a word.
+    """
+    if dialect == "postgresql":
+        return messages.c.text_id.in_(_in_vectors(phrase(value, begins=begins), column))
+    quoted = '"' + value.replace('"', '""') + '"' + ("*" if begins else "")
+    rows = sa.text("SELECT rowid FROM message_text WHERE message_text MATCH :phrase").bindparams(
+        sa.bindparam("phrase", f"{column} : {quoted}" if column else quoted, unique=True)
+    )
+    return messages.c.text_id.in_(rows.columns(sa.column("rowid", sa.Integer)).scalar_subquery())
+
+
+def _in_vectors(query: str, column: str | None) -> sa.Select[int]:
+    wanted = sa.cast(query, TSQUERY)
+    columns = (column,) if column else COLUMNS
+    return sa.select(_VECTORS.c.text_id).where(
+        sa.or_(*(_VECTORS.c[name].bool_op("@@")(wanted) for name in columns))
+    )
+
+
+def _texts(message: NewMessage) -> tuple[str, ...]:
+    """What is indexed of a message, in the order of ``COLUMNS``."""
+    record = message.row.record
+    return (
+        record.subject,
+        people([*record.from_, *record.sender]),
+        people([*record.to, *record.cc, *record.bcc]),
+        "\n".join(part.name or "" for part in record.attachments),
+        message.text,
     )
 
 
@@ -69,8 +112,11 @@ def forget_unowned(connection: sa.Connection) -> int:
 
     FTS5 deletes from a contentless table only what it is told word for word (its ``delete``
     command), so the words are read back from the index itself. ``optimize`` then writes the
-    index anew without them; until then they would stand in older parts of it.
+    index anew without them; until then they would stand in older parts of it. On PostgreSQL
+    the words of a message have gone with its row, and nothing is left to do.
     """
+    if connection.dialect.name == "postgresql":
+        return 0
     for statement in _GATHER:
         connection.exec_driver_sql(statement)
     texts = int(connection.exec_driver_sql("SELECT count(*) FROM unowned").scalar_one())

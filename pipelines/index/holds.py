@@ -6,6 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from pipelines.index.engine import Index
+from pipelines.index.inserting import insert
 from pipelines.index.tables import holds, mailboxes
 
 
@@ -42,20 +43,14 @@ def read_holds(index: Index) -> Holds:
 def hold_wave(index: Index, wave: str, hold: Hold) -> bool:
     """Pause a wave; False where it is paused already."""
     with index.write() as connection:
-        if connection.scalar(sa.select(holds.c.id).where(holds.c.wave == wave)):
-            return False
-        connection.execute(_row(hold).values(wave=wave))
-    return True
+        return _enter(connection, hold, wave=wave)
 
 
 def hold_mailbox(index: Index, address: str, hold: Hold) -> bool:
     """Have the policy skip a mailbox; False where it does already."""
     with index.write() as connection:
-        mailbox_id = connection.scalar(_mailbox(address))
-        if connection.scalar(sa.select(holds.c.id).where(holds.c.mailbox_id == mailbox_id)):
-            return False
-        connection.execute(_row(hold).values(mailbox_id=mailbox_id))
-    return True
+        mailbox_id = connection.execute(_mailbox(address)).scalar_one()
+        return _enter(connection, hold, mailbox_id=mailbox_id)
 
 
 def release_wave(index: Index, wave: str) -> bool:
@@ -71,9 +66,12 @@ def release_mailbox(index: Index, address: str) -> bool:
         return connection.execute(found).rowcount == 1
 
 
-def _mailbox(address: str) -> sa.Select[tuple[int]]:
+def _mailbox(address: str) -> sa.Select[int]:
     return sa.select(mailboxes.c.id).where(mailboxes.c.address == address)
 
 
-def _row(hold: Hold) -> sa.Insert:
-    return holds.insert().values(at=hold.at, actor=hold.actor, reason=hold.reason)
+def _enter(connection: sa.Connection, hold: Hold, **held: str | int) -> bool:
+    """Enter a hold; False where what it holds is held already."""
+    row = insert(connection, holds).values(at=hold.at, actor=hold.actor, reason=hold.reason, **held)
+    entered = row.on_conflict_do_nothing(index_elements=list(held)).returning(holds.c.id)
+    return connection.scalar(entered) is not None

@@ -6,9 +6,10 @@ The lease is a row; its epoch is a fencing token: a commit under an older epoch 
 import os
 import platform
 import threading
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.clock import Clock
-from pipelines.errors import LeaseHeldError, LeaseLostError
+from pipelines.errors import LeaseHeldError, LeaseLostError, MailoverError
 from pipelines.index.engine import Index
 from pipelines.index.tables import mailboxes
 
@@ -37,6 +38,11 @@ class Lease:
     """Commits made to this mailbox so far; the next one carries this number."""
     adopted_epoch: int = 0
     """Files of this epoch and older were in the lake when the index was built from it: all of them count."""
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+_HELD: set[str] = set()
+"""Tokens of the leases that this process holds."""
 
 
 @contextmanager
@@ -61,6 +67,8 @@ def hold(index: Index, address: str, clock: Clock) -> Iterator[Lease]:
     finally:
         stopped.set()
         heartbeat.join()
+        # Before the row: should the database be gone, nobody need wait for this process to end.
+        _HELD.discard(lease.token)
         with index.write() as connection:
             connection.execute(_mine(lease).values(lease_holder=sa.null()))
 
@@ -123,10 +131,13 @@ def _acquire(index: Index, address: str, now: datetime) -> Lease:
         if holder is not None:
             raise LeaseHeldError(f"{address}: being written by {holder}; skipped")
         lease = Lease(row.id, address, row.lease_epoch + 1, row.commits, row.adopted_epoch)
+        _HELD.add(lease.token)
         connection.execute(
             sa.update(mailboxes)
             .where(mailboxes.c.id == row.id)
-            .values(lease_holder=_this_process(), lease_epoch=lease.epoch, lease_at=now)
+            .values(
+                lease_holder=_this_process() | {"token": lease.token}, lease_epoch=lease.epoch, lease_at=now
+            )
         )
     return lease
 
@@ -142,12 +153,15 @@ def holder_of(row: sa.Row[Any], now: datetime) -> str | None:
 def _beat(index: Index, lease: Lease, clock: Clock, stopped: threading.Event) -> None:
     # A thread of its own: a long fetch or parse must not look like death.
     while not stopped.wait(HEARTBEAT_SECONDS):
-        with index.write() as connection:
+        # A database that cannot be reached now may be there for the next beat; a commit tells by itself.
+        with suppress(MailoverError), index.write() as connection:
             connection.execute(_mine(lease).values(lease_at=clock.now()))
 
 
 def _alive(holder: dict[str, Any], last_beat: datetime, now: datetime) -> bool:
     if holder["machine"] == _machine():
+        if holder["pid"] == os.getpid():
+            return holder.get("token") in _HELD
         started: str | None = holder["started"]
         return _started(holder["pid"]) == started
     return now - last_beat < SILENCE

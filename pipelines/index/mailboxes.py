@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from pipelines.index.engine import Index
+from pipelines.index.inserting import insert
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks
 from pipelines.index.quarantine import WAITING
@@ -26,9 +26,16 @@ class FolderRow:
 
 def add_mailboxes(index: Index, phases: Iterable[tuple[str, str]]) -> None:
     """Make sure each address has its row; a new one starts in the phase beside it."""
-    rows = [{"address": address, "phase": phase} for address, phase in phases]
+    with index.read() as connection:
+        known = set(connection.scalars(sa.select(mailboxes.c.address)))
+    # In order, so that two who add the same ones wait for each other instead of both.
+    rows = [{"address": address, "phase": phase} for address, phase in sorted(phases) if address not in known]
+    if not rows:
+        return
     with index.write() as connection:
-        connection.execute(insert(mailboxes).on_conflict_do_nothing(index_elements=["address"]), rows)
+        connection.execute(
+            insert(connection, mailboxes).on_conflict_do_nothing(index_elements=["address"]), rows
+        )
 
 
 def phase_of(index: Index, address: str) -> str:
@@ -81,7 +88,12 @@ def record_folders(
             for native, path, role, skipped in seen
         ]
         if current:
-            connection.execute(_SEE_FOLDER, current)
+            new = insert(connection, folders)
+            known = {name: new.excluded[name] for name in ("path", "role", "skipped", "seen_at")}
+            seeing = new.on_conflict_do_update(
+                index_elements=["mailbox_id", "protocol", "native"], set_=known
+            )
+            connection.execute(seeing, current)
         rows = connection.execute(
             sa.select(folders).where(folders.c.mailbox_id == lease.mailbox_id, folders.c.protocol == protocol)
         ).all()
@@ -90,13 +102,6 @@ def record_folders(
             _end_vanished(connection, [row.id for row in rows if row.native not in listed], now)
     lease.commits += 1
     return {row.native: FolderRow(row.id, row.cursor, row.swept_at) for row in rows if row.native in listed}
-
-
-_NEW_FOLDER = insert(folders)
-_SEE_FOLDER = _NEW_FOLDER.on_conflict_do_update(
-    index_elements=["mailbox_id", "protocol", "native"],
-    set_={name: _NEW_FOLDER.excluded[name] for name in ("path", "role", "skipped", "seen_at")},
-)
 
 
 def _end_vanished(connection: sa.Connection, vanished: Sequence[int], now: datetime) -> None:

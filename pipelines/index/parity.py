@@ -1,5 +1,6 @@
 """What the index knows of both protocols' view of a mailbox, and the comparisons made of it."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.index.engine import Index
+from pipelines.index.inserting import insert
 from pipelines.index.lease import Lease, renew
 from pipelines.index.tables import (
     acceptances,
@@ -256,22 +258,12 @@ class Acceptance:
 def accept(index: Index, mailbox_id: int, accepted: Sequence[Acceptance]) -> None:
     """Keep acceptances; one that is there already stays as it was."""
     with index.write() as connection:
-        there = set(
-            connection.scalars(sa.select(acceptances.c.item).where(acceptances.c.mailbox_id == mailbox_id))
-        )
-        new = [
-            {
-                "mailbox_id": mailbox_id,
-                "item": each.item,
-                "at": each.at,
-                "actor": each.actor,
-                "reason": each.reason,
-            }
-            for each in accepted
-            if each.item not in there
-        ]
-        if new:
-            connection.execute(acceptances.insert(), new)
+        for each in accepted:
+            connection.execute(
+                insert(connection, acceptances)
+                .values(mailbox_id=mailbox_id, **dataclasses.asdict(each))
+                .on_conflict_do_nothing(index_elements=["mailbox_id", "item"])
+            )
 
 
 def accepted(index: Index, mailbox_id: int) -> dict[str, Acceptance]:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.errors import UsageError
+from pipelines.index import fulltext
 from pipelines.index.engine import Index
 from pipelines.index.lookup import chunks
 from pipelines.index.tables import folders, mailboxes, messages, occurrences
@@ -63,7 +64,7 @@ def search(index: Index, query: str, limit: int) -> list[Hit]:
 
     Raises ``UsageError`` for an empty query, an unknown field or a date that is none.
     """
-    conditions = [_condition(*term) for term in _terms(query)]
+    conditions = [_condition(index.dialect, *term) for term in _terms(query)]
     if not conditions:
         raise UsageError("the query is empty", remedy=f"write {GRAMMAR}")
     found = (
@@ -125,23 +126,18 @@ def _terms(query: str) -> Iterator[tuple[bool, str | None, str]]:
         yield term["minus"] is not None, field, value.strip('"')
 
 
-def _condition(negative: bool, field: str | None, value: str) -> sa.ColumnElement[bool]:
+def _condition(dialect: str, negative: bool, field: str | None, value: str) -> sa.ColumnElement[bool]:
     if not value:
         raise UsageError("an empty phrase matches nothing")
     exact = _EXACT.get(field or "")
-    condition = exact(value) if exact else _matches(value, _COLUMN_OF.get(field or ""))
+    condition = exact(value) if exact else _matches(dialect, value, _COLUMN_OF.get(field or ""))
     return sa.not_(condition) if negative else condition
 
 
-def _matches(value: str, column: str | None) -> sa.ColumnElement[bool]:
+def _matches(dialect: str, value: str, column: str | None) -> sa.ColumnElement[bool]:
     if not re.search(r"\w", value):
         raise UsageError(f"{value!r} holds no letter or digit to search for")
-    begins = value.endswith("*")
-    phrase = '"' + value.rstrip("*").replace('"', '""') + '"' + ("*" if begins else "")
-    rows = sa.text("SELECT rowid FROM message_text WHERE message_text MATCH :phrase").bindparams(
-        sa.bindparam("phrase", f"{column} : {phrase}" if column else phrase, unique=True)
-    )
-    return messages.c.text_id.in_(rows.columns(sa.column("rowid", sa.Integer)).scalar_subquery())
+    return fulltext.matches(dialect, value.rstrip("*"), column, begins=value.endswith("*"))
 
 
 def _before(value: str) -> sa.ColumnElement[bool]:

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from pipelines.index.changes import Changes, Evidence, Superseded
 from pipelines.index.engine import Index
+from pipelines.index.inserting import insert
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks
 from pipelines.index.quarantine import LAST_RETRY, State
@@ -200,7 +200,7 @@ def restore(index: Index, lease: Lease, kept: Iterable[dict[str, Any]], now: dat
         for each in kept:
             folder = {name: each[name] for name in ("protocol", "native", "path", "role")}
             connection.execute(
-                insert(folders)
+                insert(connection, folders)
                 .values(mailbox_id=lease.mailbox_id, seen_at=now, **folder)
                 .on_conflict_do_nothing(index_elements=["mailbox_id", "protocol", "native"])
             )
@@ -212,7 +212,7 @@ def restore(index: Index, lease: Lease, kept: Iterable[dict[str, Any]], now: dat
                 )
             ).scalar_one()
             connection.execute(
-                insert(quarantine)
+                insert(connection, quarantine)
                 .values(mailbox_id=lease.mailbox_id, folder_id=folder_id, **_from_json(each))
                 .on_conflict_do_nothing(index_elements=["folder_id", "native_id"])
             )

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from pipelines.errors import MailoverError
+from pipelines.errors import MailoverError, UnreachableError
 from pipelines.lake.replacing import make_private, show_instead, sync
+from pipelines.lake.stores import open_store
 
 ROW_GROUP_BYTES = 16 * 1024 * 1024
 """One row group is what a reader of a single message has to decompress."""
@@ -74,13 +75,11 @@ class Lake:
 
     def __init__(self, url: str) -> None:
         self._local = "://" not in url
+        with self._reached("its root"):
+            self._filesystem, self.root = open_store(url)
         if self._local:
-            self._filesystem: pafs.FileSystem = pafs.LocalFileSystem()
-            self.root = str(Path(url).absolute())
             with _named_errors(self.root):
                 make_private(Path(self.root))
-        else:
-            self._filesystem, self.root = pafs.FileSystem.from_uri(url)
 
     def publish(
         self,
@@ -115,14 +114,16 @@ class Lake:
         Where folders can be exchanged, a listing shows the one or the others. Elsewhere both
         stand beside each other for as long as deleting takes: rows twice, never missing.
         """
-        with _named_errors(path):
-            if self._local:
-                root = Path(self.root)
-                aside = root / _ASIDE / path.rpartition("/")[0]
+        if self._local:
+            root = Path(self.root)
+            aside = root / _ASIDE / path.rpartition("/")[0]
+            with _named_errors(path):
                 show_instead(root / path, root / _staged(path), {root / each for each in old}, aside)
-                return
+            return
+        with self._reached(path):
             self._filesystem.copy_file(f"{self.root}/{_staged(path)}", f"{self.root}/{path}")
-            for each in (*old, _staged(path)):
+        for each in (*old, _staged(path)):
+            with suppress(FileNotFoundError):  # deleted before a crash
                 self.delete(each)
 
     def discard_staged(self, path: str) -> None:
@@ -147,11 +148,8 @@ class Lake:
 
     def listing(self, dataset: Dataset, mailbox: str) -> Listing:
         """What lies in a mailbox's partition of a dataset."""
-        selector = pafs.FileSelector(
-            f"{self.root}/{dataset}/{partition(mailbox)}", allow_not_found=True, recursive=True
-        )
         found = Listing(set(), set())
-        for info in self._filesystem.get_file_info(selector):
+        for info in self._list(f"{dataset}/{partition(mailbox)}", recursive=True):
             path = info.path.removeprefix(self.root).lstrip("/")
             folder, _, name = path.rpartition("/")
             if info.is_file and name.endswith(".parquet") and not name.startswith((".", "_")):
@@ -162,41 +160,29 @@ class Lake:
 
     def mailboxes(self) -> set[str]:
         """Every mailbox that has a partition in either dataset."""
-        found: set[str] = set()
-        for dataset in Dataset:
-            selector = pafs.FileSelector(f"{self.root}/{dataset}", allow_not_found=True)
-            names = (info.base_name for info in self._filesystem.get_file_info(selector))
-            found.update(unquote(name.removeprefix("mailbox=")) for name in names if "=" in name)
-        return found
+        found = [info.base_name for dataset in Dataset for info in self._list(dataset)]
+        return {unquote(name.removeprefix("mailbox=")) for name in found if "=" in name}
 
     def size(self, path: str) -> int:
         """Bytes of a published file."""
-        size: int = self._filesystem.get_file_info(f"{self.root}/{path}").size
+        with self._reached(path):
+            size: int = self._filesystem.get_file_info(f"{self.root}/{path}").size
         return size
 
     def describe(self, dataset: Dataset, path: str) -> DataFile:
         """What a published file holds."""
-        with (
-            self._open(path) as source,
-            pq.ParquetFile(source) as file,
-        ):
+        with self._open(path) as file:
             return DataFile(dataset, path, file.metadata.num_rows, self.size(path))
 
     def read(self, path: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows of one file, a row group's worth at a time at most."""
-        with (
-            self._open(path) as source,
-            pq.ParquetFile(source) as file,
-        ):
+        with self._open(path) as file:
             for group in range(file.metadata.num_row_groups):
                 yield from file.read_row_group(group, columns=columns).to_batches()
 
     def find(self, path: str, column: str, value: str) -> dict[str, Any] | None:
         """The first row of a file whose ``column`` is ``value``; reads one row group in full."""
-        with (
-            self._open(path) as source,
-            pq.ParquetFile(source) as file,
-        ):
+        with self._open(path) as file:
             for group in range(file.metadata.num_row_groups):
                 keys = file.read_row_group(group, columns=[column]).column(0).to_pylist()
                 if value in keys:
@@ -205,7 +191,60 @@ class Lake:
                     return found
         return None
 
-    def _open(self, path: str) -> pa.NativeFile:
+    def delete(self, path: str) -> None:
+        """Remove one file."""
+        with self._reached(path):
+            self._filesystem.delete_file(f"{self.root}/{path}")
+
+    def write_control(self, name: str, value: object) -> None:
+        """Keep a copy of some of the index's state as JSON in ``control/``."""
+        self._write(_control(name), json.dumps(value, indent=1, sort_keys=True).encode())
+
+    def read_control(self, name: str) -> Any | None:
+        """What ``write_control`` last wrote under this name."""
+        try:
+            return json.loads(self._bytes(_control(name)))
+        except FileNotFoundError:
+            return None
+
+    def keep_fallback(self, mailbox: str, sha256: str, content: bytes) -> None:
+        """Keep what a server offered instead of a message, outside the datasets."""
+        self._write(_fallback(mailbox, sha256), content)
+
+    def read_fallback(self, mailbox: str, sha256: str) -> bytes:
+        """What ``keep_fallback`` kept."""
+        return self._bytes(_fallback(mailbox, sha256))
+
+    def erase(self, mailbox: str) -> tuple[int, int]:
+        """Delete everything of a mailbox, hidden files too; how many files, and their bytes."""
+        files = size = 0
+        for home in _HOMES:
+            folder = f"{home}/{partition(mailbox)}"
+            found = [info for info in self._list(folder, recursive=True) if info.is_file]
+            files, size = files + len(found), size + sum(info.size for info in found)
+            with self._reached(folder):
+                if self._filesystem.get_file_info(f"{self.root}/{folder}").type == pafs.FileType.Directory:
+                    self._filesystem.delete_dir(f"{self.root}/{folder}")
+        name = _control(f"mailboxes/{partition(mailbox)}")
+        with self._reached(name):
+            control = self._filesystem.get_file_info(f"{self.root}/{name}")
+            if control.is_file:
+                files, size = files + 1, size + control.size
+                self._filesystem.delete_file(control.path)
+        return files, size
+
+    def _list(self, path: str, *, recursive: bool = False) -> list[pafs.FileInfo]:
+        selector = pafs.FileSelector(f"{self.root}/{path}", allow_not_found=True, recursive=recursive)
+        with self._reached(path):
+            found: list[pafs.FileInfo] = self._filesystem.get_file_info(selector)
+        return found
+
+    @contextmanager
+    def _open(self, path: str) -> Iterator[pq.ParquetFile]:
+        with self._reached(path), self._input(path) as source, pq.ParquetFile(source) as file:
+            yield file
+
+    def _input(self, path: str) -> pa.NativeFile:
         try:
             return self._filesystem.open_input_file(f"{self.root}/{path}")
         except FileNotFoundError:
@@ -214,55 +253,33 @@ class Lake:
                 return self._filesystem.open_input_file(f"{self.root}/{_staged(path)}")
             return self._filesystem.open_input_file(f"{self.root}/{path}")
 
-    def delete(self, path: str) -> None:
-        """Remove one file."""
-        self._filesystem.delete_file(f"{self.root}/{path}")
-
-    def write_control(self, name: str, value: object) -> None:
-        """Keep a copy of some of the index's state as JSON in ``control/``."""
-        self._write(_control(name), json.dumps(value, indent=1, sort_keys=True).encode())
-
-    def read_control(self, name: str) -> Any | None:
-        """What ``write_control`` last wrote under this name."""
-        path = f"{self.root}/{_control(name)}"
-        if self._filesystem.get_file_info(path).type == pafs.FileType.NotFound:
-            return None
-        with self._filesystem.open_input_file(path) as source:
-            return json.loads(source.read())
-
-    def keep_fallback(self, mailbox: str, sha256: str, content: bytes) -> None:
-        """Keep what a server offered instead of a message, outside the datasets."""
-        self._write(_fallback(mailbox, sha256), content)
-
-    def read_fallback(self, mailbox: str, sha256: str) -> bytes:
-        """What ``keep_fallback`` kept."""
-        with self._filesystem.open_input_file(f"{self.root}/{_fallback(mailbox, sha256)}") as source:
+    def _bytes(self, path: str) -> bytes:
+        with self._reached(path), self._filesystem.open_input_file(f"{self.root}/{path}") as source:
             content: bytes = source.read()
             return content
 
-    def erase(self, mailbox: str) -> tuple[int, int]:
-        """Delete everything of a mailbox, hidden files too; how many files, and their bytes."""
-        files = size = 0
-        for home in _HOMES:
-            folder = f"{self.root}/{home}/{partition(mailbox)}"
-            selector = pafs.FileSelector(folder, allow_not_found=True, recursive=True)
-            found = [info for info in self._filesystem.get_file_info(selector) if info.is_file]
-            files, size = files + len(found), size + sum(info.size for info in found)
-            if self._filesystem.get_file_info(folder).type == pafs.FileType.Directory:
-                self._filesystem.delete_dir(folder)
-        control = self._filesystem.get_file_info(f"{self.root}/{_control(f'mailboxes/{partition(mailbox)}')}")
-        if control.is_file:
-            files, size = files + 1, size + control.size
-            self._filesystem.delete_file(control.path)
-        return files, size
-
     def _write(self, path: str, content: Any) -> None:
-        with _named_errors(path):
-            if self._local:
+        if self._local:
+            with _named_errors(path):
                 _write_durably(Path(self.root) / path, content)
-                return
-            with self._filesystem.open_output_stream(f"{self.root}/{path}") as sink:
-                sink.write(content)
+            return
+        with self._reached(path), self._filesystem.open_output_stream(f"{self.root}/{path}") as sink:
+            sink.write(content)
+
+    @contextmanager
+    def _reached(self, path: str) -> Iterator[None]:
+        """Tell an object store that does not answer from a file that is damaged or gone."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if self._local:
+                raise
+            raise UnreachableError(
+                f"storage.lake: the object store fails at {path}: {str(error).splitlines()[0]}",
+                remedy="check bucket, region and credentials; the next run goes on from the last commit",
+            ) from None
 
 
 @contextmanager

@@ -227,6 +227,36 @@ REJECTED = {
         "(s3://, gs://, abfss://)\n"
         "  → write a folder, such as ./lake, or a URL, such as s3://bucket/lake",
     ),
+    "lake_with_a_key_in_its_parameters": Case(
+        "./lake",
+        "s3://bucket/lake?access_key=AKIA&secret_key=hunter2",
+        "mailover.yaml:7: storage.lake: holds a secret\n"
+        "  → take it out; the object store's own environment variables or roles carry credentials",
+    ),
+    "lake_with_a_user_in_its_url": Case(
+        "./lake",
+        "gs://hunter2@bucket/lake",
+        "mailover.yaml:7: storage.lake: holds a secret\n"
+        "  → take it out; the object store's own environment variables or roles carry credentials",
+    ),
+    "lake_with_an_unknown_parameter": Case(
+        "./lake",
+        "s3://bucket/lake?tls_verify_certificates=false",
+        "mailover.yaml:7: storage.lake: has the parameter tls_verify_certificates, which is not known\n"
+        "  → possible are region, endpoint_override, scheme, tls_ca_file_path",
+    ),
+    "lake_on_a_distant_server_without_tls": Case(
+        "./lake",
+        "s3://bucket/lake?scheme=http&endpoint_override=minio.contoso.com:9000",
+        "mailover.yaml:7: storage.lake: would send mail without TLS\n"
+        "  → take scheme or enable_tls out; plain http is for an emulator on this computer alone",
+    ),
+    "lake_on_azure_without_tls": Case(
+        "./lake",
+        "abfss://mail@contoso.dfs.core.windows.net/lake?enable_tls=false",
+        "mailover.yaml:7: storage.lake: would send mail without TLS\n"
+        "  → take scheme or enable_tls out; plain http is for an emulator on this computer alone",
+    ),
     "index_in_a_folder_that_is_not_there": Case(
         "sqlite:///mailover.db",
         "sqlite:///data/mailover.db",

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from pipelines.config import Config, SecretCredential, load_config, write_starter_config
 from pipelines.errors import UsageError
@@ -47,6 +48,17 @@ def test_absolute_paths_and_object_stores_stay_as_they_are(tmp_path: Path) -> No
     config = _load(tmp_path, text.replace("sqlite:///mailover.db", f"sqlite:////{tmp_path}/a.db?timeout=3"))
     assert config.storage.lake == "abfss://mail@contoso.dfs.core.windows.net/lake"
     assert config.storage.index.endswith(f"{tmp_path}/a.db?timeout=3")
+
+
+def test_files_named_in_urls_start_at_the_files_own_folder(tmp_path: Path) -> None:
+    store = "s3://bucket/lake?endpoint_override=minio.contoso.com:9000&tls_ca_file_path=ca.pem"
+    database = "postgresql://db/mail?sslrootcert=ca.pem&application_name=mail"
+    config = _load(tmp_path, VALID.replace("./lake", store).replace("sqlite:///mailover.db", database))
+    assert config.storage.lake == store.replace("ca.pem", f"{tmp_path}/ca.pem")
+    assert sa.make_url(config.storage.index).query == {
+        "sslrootcert": f"{tmp_path}/ca.pem",
+        "application_name": "mail",
+    }
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])

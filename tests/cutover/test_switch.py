@@ -15,6 +15,7 @@ from pipelines.index.parity import Acceptance, accept
 from pipelines.ingest.report import Outcome
 from pipelines.ingest.verify import verify
 from pipelines.sources.base import Entry, FetchFailed, ProtocolName
+from tests import index_fixture
 from tests.cutover.conftest import Opener
 from tests.cutover.steps import (
     GRAPH,
@@ -31,6 +32,8 @@ from tests.cutover.steps import (
 from tests.ingest.conftest import rows
 from tests.ingest.model import ALEX, KIM, mail
 from tests.tenant_model import TenantWorkspace
+
+pytestmark = pytest.mark.both_indexes
 
 
 def in_shadow(workspace: TenantWorkspace, count: int = 6, address: str = KIM) -> None:
@@ -271,8 +274,7 @@ def test_bytes_are_kept_a_lost_index_gets_phase_and_journal_back_from_the_lake(
 
 def lose_index(tmp_path: Path, reopen: Opener) -> TenantWorkspace:
     """A new index in place of the one there was."""
-    for file in tmp_path.glob("mailover.db*"):
-        file.unlink()
+    index_fixture.lose_index(tmp_path)
     return reopen()
 
 

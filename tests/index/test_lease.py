@@ -16,14 +16,16 @@ from pipelines.index.engine import Index
 from pipelines.index.lease import hold, renew
 from pipelines.index.mailboxes import add_mailboxes
 from pipelines.index.tables import mailboxes
+from tests.index_fixture import index_url
 from tests.ingest.model import KIM, VirtualClock
 
+pytestmark = pytest.mark.both_indexes
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[Index]:
-    opened = Index(f"sqlite:///{tmp_path}/mailover.db")
+    opened = Index(index_url(tmp_path))
     add_mailboxes(opened, [(KIM, "legacy")])
     yield opened
     opened.close()
@@ -71,7 +73,7 @@ import os
 from pipelines.clock import SystemClock
 from pipelines.index.engine import Index
 from pipelines.index.lease import hold
-with hold(Index("sqlite:///{tmp_path}/mailover.db"), "{KIM}", SystemClock()):
+with hold(Index("{index_url(tmp_path)}"), "{KIM}", SystemClock()):
     os.kill(os.getpid(), 9)
 """
     dead = subprocess.run([sys.executable, "-c", holder], cwd=ROOT, check=False)
@@ -80,6 +82,18 @@ with hold(Index("sqlite:///{tmp_path}/mailover.db"), "{KIM}", SystemClock()):
         assert connection.scalar(sa.select(mailboxes.c.lease_holder)) is not None
     with hold(index, KIM, VirtualClock()) as lease:
         assert lease.epoch == 2
+
+
+def test_one_writer_a_lease_that_could_not_be_given_back_is_nobodys(index: Index) -> None:
+    clock = VirtualClock()
+    with index.read() as connection:
+        row = connection.execute(sa.select(mailboxes)).one()
+    with hold(index, KIM, clock), index.read() as connection:
+        held = connection.execute(sa.select(mailboxes)).one()
+    with index.write() as connection:
+        connection.execute(sa.update(mailboxes).values(lease_holder=held.lease_holder))
+    with hold(index, KIM, clock) as lease:
+        assert lease.epoch == row.lease_epoch + 2
 
 
 def as_if_from_elsewhere(index: Index) -> None:

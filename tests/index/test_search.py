@@ -9,6 +9,7 @@ import pytest
 from pipelines.errors import UsageError
 from pipelines.index.search import search
 from pipelines.ingest.passes import ingest_mailbox
+from tests.index_fixture import database
 from tests.ingest.model import ALEX, KIM, ModelFolder, ModelMailbox, ModelWorkspace, VirtualClock, configure
 
 
@@ -27,8 +28,10 @@ WITH_PDF = (
 )
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelWorkspace]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def workspace(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ModelWorkspace]:
     kim, alex = ModelMailbox(), ModelMailbox()
     kim.folders["Projekte/Köln"] = ModelFolder()
 
@@ -40,11 +43,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelWorkspa
     deliver(kim.folders["Projekte/Köln"], 5, "Angebot", "", "Zoë <zoe@köln.example>", WITH_PDF)
     deliver(alex.inbox, 6, "Überraschung", "http://intranet/plan", "Megan <megan@contoso.com>")
     folder: Path = tmp_path_factory.mktemp("search")
-    opened = ModelWorkspace(configure(folder, KIM, ALEX), {KIM: kim, ALEX: alex}, VirtualClock())
-    for mailbox in opened.config.mailboxes:
-        ingest_mailbox(opened, mailbox)
-    yield opened
-    opened.close()
+    with database(request, request.param):
+        opened = ModelWorkspace(configure(folder, KIM, ALEX), {KIM: kim, ALEX: alex}, VirtualClock())
+        for mailbox in opened.config.mailboxes:
+            ingest_mailbox(opened, mailbox)
+        yield opened
+        opened.close()
 
 
 @pytest.mark.parametrize(
@@ -70,6 +74,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelWorkspa
         ("zoe", ["Angebot"]),
         ("it's", []),
         ('5" OR figures', []),
+        ("___", []),
+        ("'figures' !look (goo):*", ["Budget"]),
+        ("subject:___*", []),
+        ("megan@con*", ["Überraschung", "Budget"]),
+        ("body:figures subject:re", ["Re: Budget"]),
+        ("-quarterly to:kim", ["Überraschung", "Angebot"]),
     ],
 )
 def test_a_query_finds(workspace: ModelWorkspace, query: str, subjects: list[str]) -> None:

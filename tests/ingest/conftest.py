@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pyarrow.dataset as pads
 import pytest
 
 from pipelines.ingest.workspace import Workspace
 from tests.ingest.model import ALEX, KIM, ModelMailbox, ModelWorkspace, VirtualClock, configure
+from tests.lake_fixture import rows_of
 
 
 @pytest.fixture
@@ -32,8 +32,4 @@ def workspace(open_model: Callable[..., ModelWorkspace]) -> ModelWorkspace:
 
 def rows(workspace: Workspace, dataset: str) -> list[dict[str, object]]:
     """What any reader of ``**/*.parquet`` finds in a dataset."""
-    root = Path(workspace.lake.root) / dataset
-    if not root.exists():
-        return []
-    found: list[dict[str, object]] = pads.dataset(root, partitioning="hive").to_table().to_pylist()
-    return found
+    return rows_of(workspace.lake, dataset)

@@ -21,6 +21,8 @@ from pipelines.sources.base import (
     Role,
     Source,
 )
+from tests.index_fixture import index_url
+from tests.lake_fixture import lake_url
 
 KIM, ALEX = "kim.akers@contoso.com", "alex.wilber@contoso.com"
 START = datetime(2025, 3, 1, 9, tzinfo=UTC)
@@ -212,6 +214,6 @@ def configure(folder: Path, *addresses: str) -> Config:
             client_id="66666666-7777-8888-9999-000000000000",
             credential=SecretCredential(secret_env="MAILOVER_CLIENT_SECRET"),
         ),
-        storage=Storage(lake=str(folder / "lake"), index=f"sqlite:///{folder / 'mailover.db'}"),
+        storage=Storage(lake=lake_url(folder), index=index_url(folder)),
         mailboxes=tuple(MailboxConfig(address=address, legacy="imap") for address in addresses),
     )

@@ -26,6 +26,7 @@ from pipelines.ingest.verify import verify
 from pipelines.ingest.workspace import Workspace
 from pipelines.lake import Lake, tiers
 from pipelines.sources.base import Entry, FetchFailed
+from tests import index_fixture
 from tests.ingest.conftest import rows
 from tests.ingest.model import KIM, ModelFolder, ModelMailbox, ModelWorkspace, mail
 
@@ -354,8 +355,7 @@ def test_an_accepted_message_that_is_gone_is_kept(workspace: ModelWorkspace, ser
 def lose_index(workspace: ModelWorkspace, reopen: Callable[..., ModelWorkspace]) -> ModelWorkspace:
     """Nothing of the index is left but what the lake tells."""
     workspace.close()
-    for file in Path(workspace.lake.root).parent.glob("mailover.db*"):
-        file.unlink()
+    index_fixture.lose_index(Path(workspace.lake.root).parent)
     again = reopen(workspace.virtual_clock)
     assert verify(again, KIM).damage == []
     return again

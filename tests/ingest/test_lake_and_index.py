@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,14 +19,17 @@ from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.verify import verify
 from pipelines.lake import Dataset, tiers
 from pipelines.mime import normalise
+from tests.index_fixture import copy_index, lose_index
 from tests.ingest.conftest import rows
 from tests.ingest.model import KIM, ModelFolder, ModelMailbox, ModelWorkspace, VirtualClock, configure, mail
+
+pytestmark = pytest.mark.both_indexes
 
 Opener = Callable[[], ModelWorkspace]
 
 
 @pytest.fixture
-def reopen(tmp_path: Path) -> Opener:
+def reopen(tmp_path: Path) -> Iterator[Opener]:
     """Kim's mailbox with five messages and one copy; opened again over whatever lies in the folder."""
     server = ModelMailbox()
     server.folders["Projects"] = ModelFolder()
@@ -35,19 +38,19 @@ def reopen(tmp_path: Path) -> Opener:
     server.folders["Projects"].deliver(mail(0))
     server.folders["Projects"].deliver(mail(50))
 
-    def opener() -> ModelWorkspace:
-        return ModelWorkspace(configure(tmp_path, KIM), {KIM: server}, VirtualClock())
+    opened: list[ModelWorkspace] = []
 
-    return opener
+    def opener() -> ModelWorkspace:
+        opened.append(ModelWorkspace(configure(tmp_path, KIM), {KIM: server}, VirtualClock()))
+        return opened[-1]
+
+    yield opener
+    for workspace in opened:
+        workspace.close()
 
 
 def ingest(workspace: ModelWorkspace) -> MailboxReport:
     return ingest_mailbox(workspace, workspace.config.mailbox(KIM))
-
-
-def lose_index(folder: Path) -> None:
-    for file in folder.glob("mailover.db*"):
-        file.unlink()
 
 
 def data_file(workspace: ModelWorkspace, dataset: Dataset) -> Path:
@@ -100,13 +103,12 @@ def test_nothing_lost_an_older_copy_of_the_index_stops_ingestion(tmp_path: Path,
     workspace = reopen()
     ingest(workspace)
     workspace.close()
-    shutil.copy(tmp_path / "mailover.db", tmp_path / "copy")
+    restore = copy_index(tmp_path)
     workspace = reopen()
     workspace.servers[KIM].inbox.deliver(mail(77))
     ingest(workspace)
     workspace.close()
-    lose_index(tmp_path)
-    shutil.copy(tmp_path / "copy", tmp_path / "mailover.db")
+    restore()
     workspace = reopen()
     report = ingest(workspace)
     assert isinstance(report.error, LakeMismatchError)

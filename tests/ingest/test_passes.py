@@ -19,6 +19,8 @@ from pipelines.sources.base import Entry, FetchFailed, Folder
 from tests.ingest.conftest import rows
 from tests.ingest.model import ALEX, KIM, ModelFolder, ModelSource, ModelWorkspace, mail
 
+pytestmark = pytest.mark.both_indexes
+
 
 def ingest(workspace: ModelWorkspace, address: str = KIM) -> MailboxReport:
     return ingest_mailbox(workspace, workspace.config.mailbox(address))

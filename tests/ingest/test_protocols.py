@@ -28,9 +28,12 @@ from pipelines.ingest.verify import verify
 from pipelines.lake import tiers
 from pipelines.sandbox.store import Message
 from pipelines.sources.base import Entry, FetchFailed, ProtocolName
+from tests.index_fixture import lose_index
 from tests.ingest.conftest import rows
 from tests.ingest.model import KIM, VirtualClock, configure, mail
 from tests.tenant_model import TenantModel, TenantWorkspace, model_tenant
+
+pytestmark = pytest.mark.both_indexes
 
 GRAPH, IMAP, POP3 = ProtocolName.GRAPH, ProtocolName.IMAP, ProtocolName.POP3
 Opener = Callable[..., TenantWorkspace]
@@ -347,8 +350,7 @@ def test_bytes_are_kept_a_weak_match_survives_merging_files(
 
 def test_bytes_are_kept_a_weak_match_survives_the_loss_of_the_index(tmp_path: Path, reopen: Opener) -> None:
     weakly_matched(reopen())
-    for file in tmp_path.glob("mailover.db*"):
-        file.unlink()
+    lose_index(tmp_path)
     workspace = reopen()
     assert verify(workspace, KIM).damage == []
     assert len(rows(workspace, "messages")) == 1
@@ -387,8 +389,7 @@ def test_nothing_lost_an_edit_made_while_the_index_was_lost_is_downloaded(
     (message, _) = deliver(workspace, 1, 2)
     ingest(workspace, by=GRAPH)
     workspace.close()
-    for file in tmp_path.glob("mailover.db*"):
-        file.unlink()
+    lose_index(tmp_path)
     workspace = reopen()
     verify(workspace, KIM)
     workspace.model.store.edit(KIM, "Inbox", message.uid, mail(1, "Edited while the index was lost."))

@@ -12,12 +12,29 @@ _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Create every table, and the full-text index beside them."""
     _create_tables()
+    if op.get_bind().dialect.name == "postgresql":
+        _create_vectors()
+        return
     # Contentless: the words are indexed, the text itself stays in the lake.
     op.execute(
         "CREATE VIRTUAL TABLE message_text USING fts5("
         "subject, sender, recipients, attachments, body, content='', "
         "tokenize='unicode61 remove_diacritics 2')"
     )
+
+
+def _create_vectors() -> None:
+    op.execute(
+        "CREATE TABLE message_text ("
+        "text_id bigint PRIMARY KEY REFERENCES messages (text_id) ON DELETE CASCADE, "
+        "subject tsvector NOT NULL, sender tsvector NOT NULL, recipients tsvector NOT NULL, "
+        "attachments tsvector NOT NULL, body tsvector NOT NULL)"
+    )
+    op.execute(
+        "CREATE INDEX ix_message_text ON message_text "
+        "USING gin (subject, sender, recipients, attachments, body)"
+    )
+    op.execute("CREATE SEQUENCE message_text_ids")
 
 
 def _create_tables() -> None:

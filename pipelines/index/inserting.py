@@ -1,0 +1,70 @@
+"""Inserting rows, in the words of each database: unless they are there, and many at once."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An ``INSERT`` that knows ``ON CONFLICT``, which SQLAlchemy has for each database by itself."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def insert_many(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert rows that have the same columns; on PostgreSQL by COPY, which costs a third of INSERT."""
+    values = list(rows)
+    if not values:
+        return
+    if connection.dialect.name == "postgresql":
+        copy(connection, table.name, list(values[0]), _bound(connection, table, values))
+    else:
+        connection.execute(table.insert(), values)
+
+
+def insert_numbered(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]], key: str
+) -> dict[Any, int]:
+    """The same for rows of a table with an ``id``; the ids by the column ``key``."""
+    if connection.dialect.name == "postgresql":
+        ids = next_numbers(connection, f"{table.name}_id_seq", len(rows))
+        insert_many(connection, table, ({"id": row_id, **row} for row_id, row in zip(ids, rows, strict=True)))
+        return {row[key]: row_id for row_id, row in zip(ids, rows, strict=True)}
+    inserted = connection.execute(table.insert().returning(table.c[key], table.c.id), rows)
+    return {row[0]: row.id for row in inserted}
+
+
+def next_numbers(connection: sa.Connection, sequence: str, count: int) -> list[int]:
+    """So many numbers of a PostgreSQL sequence, which nobody else gets."""
+    drawn = sa.select(sa.func.nextval(sequence)).select_from(sa.func.generate_series(1, count))
+    return list(connection.scalars(drawn))
+
+
+def copy(
+    connection: sa.Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Hand rows to PostgreSQL by COPY, in the open transaction."""
+    statement = f'COPY "{table}" ({", ".join(columns)}) FROM STDIN'
+    driver = connection.dialect.dbapi
+    assert driver
+    try:
+        with connection.connection.cursor() as cursor, cursor.copy(statement) as into:  # type: ignore[attr-defined]
+            for row in rows:
+                into.write_row(row)
+    except driver.Error as error:
+        # As SQLAlchemy raises what its own statements meet.
+        raise sa.exc.DBAPIError.instance(statement, None, error, driver.Error) from error
+
+
+def _bound(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]
+) -> Iterable[Sequence[Any]]:
+    """The rows' values as the driver takes them."""
+    types = [table.c[name].type.dialect_impl(connection.dialect) for name in rows[0]]
+    processors = [each.bind_processor(connection.dialect) for each in types]
+    for row in rows:
+        yield [
+            process(value) if process else value
+            for process, value in zip(processors, row.values(), strict=True)
+        ]

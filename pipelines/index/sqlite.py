@@ -1,0 +1,41 @@
+"""The index in one SQLite file, owner-only."""
+
+import os
+from typing import Any
+
+import sqlalchemy as sa
+
+_BUSY_SECONDS = 60
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "cache_size=-32768",
+    # Deleted rows are overwritten where that costs no more writing; `Index.scrub` does the rest.
+    "secure_delete=FAST",
+)
+READING: dict[str, Any] = {"immediate": False}
+WRITING: dict[str, Any] = {"immediate": True}
+"""Writers queue at the start of their transactions, not in their middle."""
+
+
+def sqlite_engine(url: sa.URL) -> sa.Engine:
+    """An engine on the file of ``url``, which is made if it is not there."""
+    if url.database and url.database != ":memory:":
+        # SQLite gives -wal and -shm the mode of the database file.
+        os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # The driver's own transaction control begins late and deferred; SQLAlchemy's recipe is to do it here.
+        connection.isolation_level = None
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        immediate = connection.get_execution_options().get("immediate")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
