@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from pipelines.index.engine import Index
 from tests.auth.entra import make_ca
@@ -81,6 +82,12 @@ class Postgres:
         ) as connection:
             for each in statements:
                 connection.execute(each.encode())
+
+    def count(self, database: str, table: str) -> int:
+        """How many rows a table has."""
+        with psycopg.connect(self.url(database)) as connection:
+            found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
+            return int((found.fetchone() or (0,))[0])
 
     def end_connections(self, database: str) -> None:
         """Cut off everybody who uses a database."""

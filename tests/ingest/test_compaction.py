@@ -23,6 +23,7 @@ from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.verify import verify
 from pipelines.lake import Dataset, Lake, replacing
 from pipelines.lake.tiers import FAN_IN
+from tests.index_fixture import lose_index
 from tests.ingest.conftest import rows
 from tests.ingest.crashing import COMPACT, ONE_BY_ONE, no_exchange, open_workspace, work
 from tests.ingest.model import KIM, START, ModelMailbox, ModelWorkspace, VirtualClock, configure, mail
@@ -327,8 +328,7 @@ def test_nothing_lost_nothing_twice_when_the_index_is_lost_while_files_are_merge
 ) -> None:
     commit_one_by_one(tmp_path)
     crash(tmp_path, point, 1, COMPACT)
-    for file in tmp_path.glob("mailover.db*"):
-        file.unlink()
+    lose_index(tmp_path)
     workspace = run(tmp_path, Stage.MESSAGE_INDEX)
     workspace.close()
     workspace = run(tmp_path)

@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UnreachableError
+from pipelines.index.search import search
 from pipelines.ingest.passes import ingest_mailbox
+from pipelines.ingest.purge import purge
 from pipelines.ingest.report import Outcome
 from pipelines.ingest.stages import Stage
 from pipelines.ingest.verify import verify
 from tests.index_fixture import database, database_name, lose_index
 from tests.ingest.conftest import rows
-from tests.ingest.crashing import BACKFILL, open_workspace, server
+from tests.ingest.crashing import BACKFILL, COMPACT, open_workspace, server
 from tests.ingest.model import KIM
+from tests.ingest.test_compaction import commit_one_by_one
 from tests.ingest.test_crashes import assert_exact, crash, run
 from tests.lake_fixture import LAKE_VARIABLE
 from tests.object_store_fixture import ObjectStore
@@ -60,6 +63,36 @@ def test_nothing_lost_nothing_twice_after_kill_9_in_a_backfill(tmp_path: Path) -
     crash(tmp_path, "after the transaction", 3, BACKFILL)
     workspace = run(tmp_path, BACKFILL)
     assert_exact(workspace)
+    workspace.close()
+
+
+@pytest.mark.parametrize(
+    ("point", "occurrence"),
+    [
+        ("inside the merge", 1),
+        ("after files are merged", 1),
+        ("before a file is deleted", 1),
+        ("after a file is deleted", 3),
+    ],
+)
+def test_nothing_lost_nothing_twice_after_kill_9_while_files_are_merged(
+    tmp_path: Path, point: str, occurrence: int
+) -> None:
+    commit_one_by_one(tmp_path)
+    crash(tmp_path, point, occurrence, COMPACT)
+    workspace = run(tmp_path, COMPACT)
+    assert_exact(workspace)
+    workspace.close()
+
+
+def test_a_purged_mailbox_is_nowhere_any_more(tmp_path: Path, postgres: Postgres) -> None:
+    workspace = run(tmp_path)
+    assert search(workspace.index, "report", 1)
+    done = purge(workspace, KIM)
+    assert done.rows["messages"] == done.texts == len(server().all_mime())
+    assert workspace.lake.mailboxes() == set()
+    assert search(workspace.index, "report", 1) == []
+    assert postgres.count(database_name(), "message_text") == 0
     workspace.close()
 
 
