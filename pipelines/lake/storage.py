@@ -123,8 +123,7 @@ class Lake:
         with self._reached(path):
             self._filesystem.copy_file(f"{self.root}/{_staged(path)}", f"{self.root}/{path}")
         for each in (*old, _staged(path)):
-            with suppress(FileNotFoundError):  # deleted before a crash
-                self.delete(each)
+            self.delete(each)
 
     def discard_staged(self, path: str) -> None:
         """Delete a staged file that no commit has named."""

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from pipelines.errors import ConfigurationError, MailoverError, UnreachableError
 from pipelines.index.engine import Index
+from pipelines.index.inserting import insert_many
 from pipelines.index.lease import hold, renew
 from pipelines.index.mailboxes import add_mailboxes, record_folders
 from pipelines.index.postgresql import postgresql_engine
@@ -71,6 +72,19 @@ def test_many_who_open_a_new_database_at_once_prepare_it_once(postgres: Postgres
         each.join()
     assert len(found) == 4
     assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_character_that_postgresql_refuses_is_replaced(index: Index, many: bool) -> None:
+    add_mailboxes(index, [(KIM, "legacy")])
+    row = {"protocol": "imap", "native": "a\0b", "path": "a\0b", "role": "other", "seen_at": START}
+    with index.write() as connection:
+        row["mailbox_id"] = connection.scalar(sa.select(mailboxes.c.id))
+        if many:
+            insert_many(connection, folders, [row])
+        else:
+            connection.execute(folders.insert().values(row))
+        assert connection.scalar(sa.select(folders.c.path).where(folders.c.native == "a\0b")) == "a\ufffdb"
 
 
 ODD = (
