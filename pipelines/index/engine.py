@@ -103,7 +103,7 @@ class Index:
             cursor = driver.execute(statement)
             return cursor.fetchone() if cursor.description else ()
         except driver_error as error:
-            cause, *_ = str(error).splitlines()
+            cause = str(error).partition("\n")[0]
             raise MailoverError(
                 f"the index cannot be written anew: {cause}",
                 remedy="it needs as much free space again as it has, and nobody writing; then do it again",
@@ -117,7 +117,7 @@ class Index:
 
     def _error(self, error: sa.exc.DatabaseError, done: str, check: str) -> MailoverError:
         """The driver's own sentence, without SQLAlchemy's copy of the statement and its values."""
-        cause, *_ = str(error.orig).splitlines()
+        cause = str(error.orig).partition("\n")[0]
         remedy = f"check storage.index, and {check}; the next run goes on from the last commit"
         state = getattr(error.orig, "sqlstate", "")
         if state is None or state.startswith(_CONNECTION_STATES):

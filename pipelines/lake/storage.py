@@ -275,8 +275,9 @@ class Lake:
         except OSError as error:
             if self._local:
                 raise
+            cause = str(error).partition("\n")[0]
             raise UnreachableError(
-                f"storage.lake: the object store fails at {path}: {str(error).splitlines()[0]}",
+                f"storage.lake: the object store fails at {path}: {cause}",
                 remedy="check bucket, region and credentials; the next run goes on from the last commit",
             ) from None
 
