@@ -36,8 +36,6 @@ def _production(
     ("point", "occurrence"),
     [
         ("after a file is published", 1),
-        ("after a file is published", 4),
-        ("before the transaction", 2),
         ("inside the transaction", 2),
         ("after the transaction", 2),
         ("before the pass is recorded", 1),
@@ -69,9 +67,7 @@ def test_nothing_lost_nothing_twice_after_kill_9_in_a_backfill(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("point", "occurrence"),
     [
-        ("inside the merge", 1),
         ("after files are merged", 1),
-        ("before a file is deleted", 1),
         ("after a file is deleted", 3),
     ],
 )
