@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from pipelines.index import lease
+from pipelines.index import lease, sqlite
 from pipelines.index.engine import Index
 from pipelines.index.tables import index_info
 from pipelines.ingest import stages
@@ -50,7 +50,8 @@ class MemoryIndex(Index):
     """The index of one world; a process has one database, which the newest world owns."""
 
     def __init__(self, tick: Tick, index_id: str) -> None:
-        self._engine = _engine()
+        self._engine, self._name = _engine(), "in memory"
+        self._reading, self._writing = sqlite.READING, sqlite.WRITING
         self._tick = tick
         self.lose(index_id)
 
