@@ -162,20 +162,22 @@ def _write(server: Postgres, programs: Path, account: pwd.struct_passwd) -> None
 
 @contextlib.contextmanager
 def _process(server: Postgres, programs: Path, account: pwd.struct_passwd) -> Iterator[None]:
-    process = subprocess.Popen(
-        [programs / "postgres", "-D", server.root / "data"],
-        cwd=server.root,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        **_as(account),  # type: ignore[call-overload]
-    )
+    # A file: every connection that is cut off is told there, and a full pipe would stop the server.
+    with (server.root / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [programs / "postgres", "-D", server.root / "data"],
+            cwd=server.root,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            **_as(account),  # type: ignore[call-overload]
+        )
     try:
         _await(process, server)
         yield
     finally:
         # SIGINT: it ends its connections and shuts down, where SIGTERM would wait for them.
         process.send_signal(2)
-        process.communicate(timeout=30)
+        process.wait(timeout=30)
 
 
 def _await(process: "subprocess.Popen[bytes]", server: Postgres) -> None:
@@ -185,7 +187,8 @@ def _await(process: "subprocess.Popen[bytes]", server: Postgres) -> None:
             return server.run("postgres")
         time.sleep(0.02)
     process.terminate()
-    raise RuntimeError(f"PostgreSQL did not start: {process.communicate()[1].decode(errors='replace')}")
+    process.wait(timeout=30)
+    raise RuntimeError(f"PostgreSQL did not start: {(server.root / 'log').read_text(errors='replace')}")
 
 
 @pytest.fixture(scope="session")
