@@ -109,7 +109,7 @@ def test_one_writer_two_ingests_at_once_leave_everything_once(start_sandbox: Sta
     assert keys_once(sandbox)
 
 
-def _forms(secret: str) -> set[bytes]:
+def forms_of(secret: str) -> set[bytes]:
     """A secret as it is, and in base64 at any offset."""
     forms = {secret.encode()}
     for shift in range(3):
@@ -156,7 +156,7 @@ def test_secrets_stay_secret_in_every_file_log_and_event(start_sandbox: Starter)
     token = re.compile(rb"eyJ(?:hbGci|0eXAi)[\w-]+\.|ZXlKaGJHY2l|auth=Bearer|YXV0aD1CZWFyZXI")
     for place, content in [("the output", said), *((str(path), text) for path, text in written.items())]:
         assert not token.search(content), place
-        for form in _forms(sandbox.secret) | _forms(wrong):
+        for form in forms_of(sandbox.secret) | forms_of(wrong):
             assert form not in content, place
         if "/lake/" not in place and not place.endswith((".db", ".db-wal")):
             assert MARK.encode() not in content, place
