@@ -18,6 +18,7 @@ else
             [ -e /usr/lib/dovecot/pop3-login ] || [ -n "$missing" ] || missing="$missing dovecot-pop3d"
             case $missing in *imapd*) missing="$missing dovecot-pop3d" ;; esac
             ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
+            need redis-server redis-server
             need chromium chromium
             ;;
         peers)

@@ -62,7 +62,7 @@ class Machines:
         config = {"ops": {"mail": {"config": {"mailboxes": list(mailboxes)}}}}
         arguments = ["job", "launch", "--job", "ingest", "--config-json", json.dumps(config)]
         said = CliRunner().invoke(
-            create_dagster_cli(),
+            create_dagster_cli(),  # type: ignore[no-untyped-call]
             [*arguments, "--workspace", str(self.home / "workspace.yaml")],
             env=self.environment,
         )

@@ -52,7 +52,7 @@ def test_workspace_yaml_loads_the_location_mailover() -> None:
     assert "mailover" in validated.stderr + validated.stdout
 
 
-@pytest.mark.parametrize("kind", ["local", "production"])
+@pytest.mark.parametrize("kind", ["local", "production", "celery"])
 def test_the_instance_settings_have_telemetry_off_and_retry_only_crashed_runs(kind: str) -> None:
     settings = yaml.safe_load((ROOT / "assets" / "instance" / kind / "dagster.yaml").read_text())
     assert settings["telemetry"] == {"enabled": False}
@@ -60,7 +60,7 @@ def test_the_instance_settings_have_telemetry_off_and_retry_only_crashed_runs(ki
     assert settings["run_retries"]["retry_on_asset_or_op_failure"] is False
 
 
-@pytest.mark.parametrize("kind", ["local", "production"])
+@pytest.mark.parametrize("kind", ["local", "production", "celery"])
 def test_backfills_leave_a_place_for_scheduled_runs(kind: str) -> None:
     settings = yaml.safe_load((ROOT / "assets" / "instance" / kind / "dagster.yaml").read_text())
     runs = settings["concurrency"]["runs"]
