@@ -5,11 +5,13 @@ import json
 import re
 import subprocess
 import sys
+import time
 from base64 import b64encode
 from pathlib import Path
 
 import pyarrow.dataset as pads
 import pytest
+import yaml
 
 from pipelines.index.status import status
 from pipelines.ingest.passes import ingest_mailbox
@@ -107,6 +109,30 @@ def test_one_writer_two_ingests_at_once_leave_everything_once(start_sandbox: Sta
     assert set(outcomes) <= {"done", "busy"}
     assert in_lake(sandbox) == in_tenant(sandbox)
     assert keys_once(sandbox)
+
+
+def test_one_writer_a_mailbox_that_another_process_reads_is_left_to_it(sandbox: RunningSandbox) -> None:
+    """Graph's limits for a mailbox hold across processes, since only the lease's holder asks for anything."""
+    config = yaml.safe_load(sandbox.config_path.read_text())
+    config["mailboxes"] = [{"address": KIM}]
+    sandbox.config_path.write_text(yaml.safe_dump(config))
+    sandbox.control.do("add_fault", kind="delay", door="graph", command="$value", seconds=600)
+    command = [sys.executable, "-m", "pipelines.cli", "ingest", "--json"]
+    reader = subprocess.Popen(command, env=sandbox.environment, stdout=subprocess.DEVNULL)
+    try:
+        # All that Graph would answer at a time.
+        while sandbox.control.do("asked")["graph"].get("$VALUE", 0) < 4:
+            assert reader.poll() is None
+            time.sleep(0.05)
+        before = sandbox.control.do("asked")["graph"]
+        second = subprocess.run(command, env=sandbox.environment, capture_output=True, text=True, check=False)
+        (told,) = json.loads(second.stdout)["mailboxes"]
+        assert (second.returncode, told["outcome"]) == (0, "busy")
+        assert f"process {reader.pid} on" in str(told)
+        assert sandbox.control.do("asked")["graph"] == before
+    finally:
+        reader.kill()
+        reader.wait(timeout=20)
 
 
 def forms_of(secret: str) -> set[bytes]:
