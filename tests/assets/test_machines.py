@@ -74,7 +74,7 @@ def why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     return str(entry.dagster_event and entry.dagster_event.message)
 
 
-def test_nothing_lost_nothing_twice_after_a_worker_and_a_whole_machine_are_killed(
+def test_nothing_lost_nothing_twice_secrets_stay_secret_after_a_worker_and_a_whole_machine_are_killed(
     dagster: Machines, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
     for mailbox in (KIM, SALES):
@@ -109,6 +109,7 @@ def test_nothing_lost_nothing_twice_after_a_worker_and_a_whole_machine_are_kille
 
     written = [path for path in [*tmp_path.rglob("*.log"), *tmp_path.rglob("*.aof")] if path.is_file()]
     assert {"one.log", "daemon.log", "redis.log"} <= {path.name for path in written}
+    assert any(b"execute_job" in path.read_bytes() for path in written if path.suffix == ".aof")
     for secret in (sandbox.secret, postgres_fixture.PASSWORD, redis_fixture.PASSWORD):
         for path in written:
             assert not any(form in path.read_bytes() for form in forms_of(secret)), path
