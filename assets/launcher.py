@@ -18,10 +18,11 @@ ANSWERS_WITHIN = 5.0
 
 
 class WatchfulCeleryRunLauncher(CeleryRunLauncher):
-    """Dagster's launcher, which also notices when a worker is gone with its machine.
+    """Dagster's launcher, which also notices runs that nobody executes any more.
 
-    Celery tells when a worker's child process dies. Of a machine that dies it tells nothing: its
-    runs would stay *started* for ever, and keep their place in the queue.
+    Celery tells when a worker's child process dies. Of a machine that dies it tells nothing, and of a
+    run that could not record its end (Dagster's database was away) it tells that it is done: such runs
+    would stay *started* for ever, and keep their place in the queue.
     """
 
     @classmethod
@@ -32,14 +33,16 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
         return super().from_config_value(inst_data, config_value)
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """What Celery says of the run; if it is running, whether its worker still answers, too."""
+        """What Celery says of a run that Dagster has as started, and whether its worker still answers."""
         health = super().check_run_worker_health(run)
-        if health.status is not WorkerStatus.RUNNING:
-            return health
-        worker = self.celery.AsyncResult(run.tags[DAGSTER_CELERY_TASK_ID_TAG]).info["hostname"]
-        if self.celery.control.ping(destination=[worker], timeout=ANSWERS_WITHIN):
-            return health
-        return CheckRunHealthResult(WorkerStatus.FAILED, f"Celery's worker {worker} does not answer.")
+        if health.status is WorkerStatus.SUCCESS:
+            # Dagster disregards this where the run has ended in the meantime.
+            return CheckRunHealthResult(WorkerStatus.FAILED, "The run ended without recording how.")
+        if health.status is WorkerStatus.RUNNING:
+            worker = self.celery.AsyncResult(run.tags[DAGSTER_CELERY_TASK_ID_TAG]).info["hostname"]
+            if not self.celery.control.ping(destination=[worker], timeout=ANSWERS_WITHIN):
+                return CheckRunHealthResult(WorkerStatus.FAILED, f"Celery's worker {worker} does not answer.")
+        return health
 
 
 def _must_be_verified(name: str, url: str) -> None:

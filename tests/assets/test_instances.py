@@ -7,15 +7,12 @@ import pytest
 import yaml
 from dagster._config import validate_config
 from dagster._core.instance.config import dagster_instance_config_schema
-from dagster._serdes import ConfigurableClassData
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
 from dagster_k8s.launcher import K8sRunLauncher
 from dagster_postgres import PostgresRunStorage
 from kubernetes.client import ApiClient
 
-from assets.launcher import WatchfulCeleryRunLauncher
-from pipelines.errors import ConfigurationError
 from tests.sandbox_fixture import ROOT
 
 INSTANCES = ROOT / "assets" / "instance"
@@ -122,23 +119,3 @@ def pod_of_a_run(values: dict[str, Any]) -> dict[str, Any]:
     )
     pod: dict[str, Any] = ApiClient().sanitize_for_serialization(job)["spec"]["template"]["spec"]
     return pod
-
-
-@pytest.mark.parametrize("options", ["", "?ssl_cert_reqs=none", "?ssl_cert_reqs=optional"])
-def test_tls_is_verified_or_the_broker_is_refused_and_secrets_stay_secret(options: str) -> None:
-    url = f"rediss://:swordfish@redis.contoso.com:6379/0{options}"
-    with pytest.raises(ConfigurationError, match="does not verify") as refused:
-        launcher({"broker": url, "backend": url})
-    assert "swordfish" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "url", ["redis://localhost:6379/0", "rediss://redis.contoso.com:6379/0?ssl_cert_reqs=required"]
-)
-def test_a_broker_on_this_computer_or_one_that_is_verified_is_taken(url: str) -> None:
-    assert launcher({"broker": url, "backend": url}).broker == url
-
-
-def launcher(config: dict[str, str]) -> WatchfulCeleryRunLauncher:
-    data = ConfigurableClassData("assets.launcher", "WatchfulCeleryRunLauncher", yaml.safe_dump(config))
-    return data.rehydrate(as_type=WatchfulCeleryRunLauncher)
