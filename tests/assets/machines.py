@@ -24,6 +24,7 @@ from tests.redis_fixture import free_port
 from tests.sandbox_fixture import ROOT, RunningSandbox
 
 SETTINGS = ROOT / "assets" / "instance" / "celery" / "dagster.yaml"
+VALUES = ROOT / "assets" / "instance" / "kubernetes" / "values.yaml"
 _STARTED_WITHIN = 60.0
 _PROGRAMS = Path(sys.executable).parent
 
@@ -44,8 +45,10 @@ class Machines:
         port = free_port()
         server = {"host": "127.0.0.1", "port": port, "location_name": "mailover"}
         (self.home / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
-        module = ["-m", "assets.definitions", "-h", "127.0.0.1", "-p", str(port)]
-        code_server = self.start("code-server", str(_PROGRAMS / "dagster"), "api", "grpc", *module)
+        # As the chart does it.
+        (deployment,) = yaml.safe_load(VALUES.read_text())["dagster-user-deployments"]["deployments"]
+        command = [str(_PROGRAMS / "dagster"), "api", "grpc", "-h", "127.0.0.1", "-p", str(port)]
+        code_server = self.start("code-server", *command, *deployment["dagsterApiGrpcArgs"])
         await_port(code_server, port)
         self.start(
             "daemon", str(_PROGRAMS / "dagster-daemon"), "run", "-w", str(self.home / "workspace.yaml")
