@@ -299,7 +299,7 @@ def test_nothing_lost_in_a_storm(start_sandbox: Starter, clock: WaitlessClock) -
     config = on_graph(sandbox)
     sandbox.control.do("tokens", lifetime=5)
     for kind, more in (("throttle", {"seconds": 20}), ("unavailable", {}), ("drop", {"bytes": 100})):
-        sandbox.control.do("add_fault", kind=kind, door="graph", probability=0.11, **more)
+        sandbox.control.do("add_fault", kind=kind, door="graph", probability=0.12, **more)
     sandbox.control.do("add_fault", probability=0.2, **EXPIRED)
     for _ in range(8):
         report = ingest(config, clock)
@@ -307,6 +307,7 @@ def test_nothing_lost_in_a_storm(start_sandbox: Starter, clock: WaitlessClock) -
             break
     assert report.outcome is Outcome.DONE
     assert in_lake(config) == in_tenant(sandbox)
+    assert sandbox.control.do("clear_faults") > 0.25 * sum(sandbox.control.do("asked")["graph"].values())
     assert sum(clock.waits) > 100
     assert sandbox.control.do("attempts") == []
 
