@@ -1,10 +1,13 @@
 """The judge of equality is itself judged: what it calls one message, and what it tells apart."""
 
+from pathlib import Path
+
 import pytest
 
+from pipelines.mime import normalise
 from tests.equality.__main__ import Findings, missed
 from tests.equality.grades import Match, shared_keys
-from tests.equality.letters import Letter
+from tests.equality.letters import Letter, corpus
 from tests.equality.standard import told_by_standard
 
 HEAD = b"Message-ID: <1@x>\r\nDate: Mon, 1 Sep 2025 09:00:00 +0000\r\nFrom: Kim <kim@x>\r\n"
@@ -80,3 +83,9 @@ def test_two_that_differ_under_one_key_miss_the_goal(one: bytes, other: bytes) -
     assert missed(findings.result()) == ["one key for different messages: 0, 1"]
     findings.keyed = [(each.name, each) for each in letters(one, other)]
     assert missed(findings.result()) == []
+
+
+@pytest.mark.corpus
+def test_two_that_differ_never_share_a_key_in_the_whole_corpus(corpus_dir: Path) -> None:
+    keyed = [(normalise(letter.mime).message_key, letter) for letter in corpus(corpus_dir)]
+    assert [[each.name for each in letters] for letters in shared_keys(keyed)] == []
