@@ -116,9 +116,9 @@ def attachment_digest(
         return nested_key(content)
     if media_type in REPORT_TYPES:
         return _digest("report", sorted(report_lines(content)))
+    named = "" if media_type == "text/calendar" else folded(name or "")
     if text is None:
-        kept = bytes_digest(content) if b"\0" not in content else sha256
-        return _digest("file", (folded(name or ""), kept))
+        return _digest("file", (named, bytes_digest(content) if b"\0" not in content else sha256))
     if media_type == "text/calendar":
         return _digest("calendar", sorted(calendar_lines(text)))
-    return _digest("text", (folded(name or ""), *(line.rstrip() for line in text.strip().splitlines())))
+    return _digest("text", (named, *(line.rstrip() for line in text.strip().splitlines())))
