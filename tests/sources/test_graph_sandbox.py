@@ -2,6 +2,8 @@
 
 import logging
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -292,6 +294,28 @@ def test_nothing_lost_nothing_twice_in_a_mailbox_that_starts_on_graph(
         "$COUNT": folders,
     }
     assert sandbox.control.do("attempts") == []
+
+
+READ_AND_TELL = """
+import sys
+from pathlib import Path
+from pipelines.config import load_config
+from pipelines.ingest.passes import ingest_mailbox
+from pipelines.ingest.workspace import Workspace
+with Workspace(load_config(Path(sys.argv[1]))) as workspace:
+    report = ingest_mailbox(workspace, workspace.config.mailbox(sys.argv[2]))
+models = [name for name in sys.modules if name.startswith("msgraph.generated.models")]
+print(report.outcome.value, report.messages > 0, models)
+"""
+
+
+def test_no_answer_goes_through_the_sdks_models(sandbox: RunningSandbox) -> None:
+    """They are slower by two orders of magnitude: docs/graph.md has the figures."""
+    on_graph(sandbox)
+    path = sandbox.config_path.with_name("graph.yaml")
+    command = [sys.executable, "-c", READ_AND_TELL, str(path), KIM]
+    ran = subprocess.run(command, capture_output=True, text=True, env=sandbox.environment, check=True)
+    assert ran.stdout == "done True []\n"
 
 
 def test_nothing_lost_in_a_storm(start_sandbox: Starter, clock: WaitlessClock) -> None:
