@@ -5,8 +5,9 @@
 
 Both read the same Dovecot on this computer over TLS, sign in, list, fetch every message, and write
 it to a file in memory-backed storage where there is some. "One at a time" is Mailover before a server
-that does not say PIPELINING, as Exchange Online does not. Rounds alternate; the figures are medians
-of wall time and of this computer's user and system time for the reader (the server's not counted).
+that does not say PIPELINING, as Exchange Online does not; "bare socket" is what that costs at least.
+Rounds alternate; the figures are medians of wall time and of this computer's user and system time for
+the reader (the server's not counted).
 """
 
 import poplib
