@@ -16,7 +16,7 @@ from pipelines.index.lookup import has_messages, shown_by_others
 from pipelines.index.mailboxes import FolderRow, is_round_wanted
 from pipelines.ingest.advance import Advance
 from pipelines.ingest.batch import Batch
-from pipelines.ingest.ownership import claim, record_claim
+from pipelines.ingest.ownership import record_claim
 from pipelines.ingest.passes import (
     as_mailover_error,
     contained,
@@ -25,6 +25,7 @@ from pipelines.ingest.passes import (
     no_progress,
     select_folders,
 )
+from pipelines.ingest.renormalise import renormalise
 from pipelines.ingest.report import BackfillReport, MonthReport, Outcome
 from pipelines.ingest.rounds import Round
 from pipelines.ingest.span import Span
@@ -158,7 +159,6 @@ class _Backfill:
     @contextmanager
     def _turn(self) -> Iterator[Lease]:
         """The mailbox's lease, waited for where another run has it, with lake and index in accord."""
-        lake, index = self._workspace.lake, self._index
         with ExitStack() as stack:
             lease = self._patiently(stack)
             feeding = feeding_protocol(self._workspace, self._mailbox)
@@ -167,9 +167,9 @@ class _Backfill:
                     f"{lease.address}: {feeding} feeds the lake since the backfill began",
                     remedy=f"run it again: it goes on through {feeding} and downloads nothing twice",
                 )
-            claim(lake, index, lease)
+            renormalise(self._workspace, lease)
             yield lease
-            record_claim(lake, index, lease)
+            record_claim(self._workspace.lake, self._index, lease)
 
     def _patiently(self, stack: ExitStack) -> Lease:
         until = self._clock.monotonic() + PATIENCE

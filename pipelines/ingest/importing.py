@@ -13,8 +13,9 @@ from pipelines.index.lease import Lease, hold
 from pipelines.index.lookup import known_occurrences, quarantined
 from pipelines.index.mailboxes import record_folders
 from pipelines.ingest.batch import Batch
-from pipelines.ingest.ownership import claim, record_claim
+from pipelines.ingest.ownership import record_claim
 from pipelines.ingest.passes import as_mailover_error, contained
+from pipelines.ingest.renormalise import renormalise
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.rounds import Round
 from pipelines.ingest.workspace import Workspace
@@ -96,7 +97,7 @@ class _Import:
         self._messages = 0
 
     def run(self) -> None:
-        claim(self._workspace.lake, self._workspace.index, self._lease)
+        renormalise(self._workspace, self._lease)
         rounds = self._rounds()
         self._report.rounds = [each.account for each in rounds]
         try:

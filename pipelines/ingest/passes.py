@@ -13,7 +13,8 @@ from pipelines.index.lookup import has_messages, shown_by_others
 from pipelines.index.mailboxes import FolderRow, phase_of, record_folders, record_pass
 from pipelines.ingest.batch import Batch
 from pipelines.ingest.matching import Links
-from pipelines.ingest.ownership import claim, record_claim
+from pipelines.ingest.ownership import record_claim
+from pipelines.ingest.renormalise import renormalise
 from pipelines.ingest.report import Ending, MailboxReport, Outcome
 from pipelines.ingest.rounds import Round
 from pipelines.ingest.workspace import Workspace
@@ -108,7 +109,7 @@ class MailboxPass:
         """What happens is noted in ``report``. Raises ``LakeMismatchError`` where the lake is another's."""
         self._workspace, self._mailbox, self._lease = workspace, mailbox, lease
         self.report, self._progress = report, progress
-        claim(workspace.lake, workspace.index, lease)
+        renormalise(workspace, lease)
         self._batch = Batch(
             workspace.lake, workspace.index, lease, workspace.clock, workspace.config.ingest.batch_bytes
         )

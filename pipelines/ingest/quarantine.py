@@ -15,8 +15,9 @@ from pipelines.index.lookup import known_occurrences
 from pipelines.index.quarantine import ALL_STATES, WAITING, QuarantineEntry, State, entries, make_due
 from pipelines.index.standins import message_under
 from pipelines.ingest.batch import Batch
-from pipelines.ingest.ownership import claim, record_claim
+from pipelines.ingest.ownership import record_claim
 from pipelines.ingest.passes import Progress, contained, ingest_mailbox, no_progress
+from pipelines.ingest.renormalise import renormalise
 from pipelines.ingest.report import MailboxReport
 from pipelines.ingest.stages import Reader, Stage, run_stage
 from pipelines.ingest.workspace import Workspace
@@ -258,7 +259,7 @@ def _check_acceptable(entry: QuarantineEntry) -> None:
 def _accept(
     workspace: Workspace, lease: Lease, chosen: Sequence[QuarantineEntry], actor: str, reason: str
 ) -> None:
-    claim(workspace.lake, workspace.index, lease)
+    renormalise(workspace, lease)
     batch = Batch(
         workspace.lake, workspace.index, lease, workspace.clock, workspace.config.ingest.batch_bytes
     )

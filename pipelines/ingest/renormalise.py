@@ -20,18 +20,20 @@ from pipelines.lake.schema import messages_table
 from pipelines.mime import NORMALISER_VERSION, Record, normalise, plain_text
 
 
-def renormalise(workspace: Workspace, lease: Lease, *, everything: bool) -> int:
-    """Bring the mailbox's ``messages`` to the present normaliser; returns the rows written.
+def renormalise(workspace: Workspace, lease: Lease, *, everything: bool = False) -> int:
+    """Claim the mailbox, and bring its ``messages`` to the present normaliser; returns the rows written.
 
-    ``everything``: rows of the present version too.
+    Whatever brings mail begins with it: message keys of two versions never match, so that a row
+    of an older one would not be recognised. ``everything``: rows of the present version too.
     """
     rows = 0
     claim(workspace.lake, workspace.index, lease)
-    version = None if everything else NORMALISER_VERSION
-    for path in outdated_files(workspace.index, lease, version):
+    outdated = outdated_files(workspace.index, lease, None if everything else NORMALISER_VERSION)
+    for path in outdated:
         rows += _renormalise_file(workspace, lease, path)
         sweep_retired(workspace.lake, workspace.index, lease)
-    record_claim(workspace.lake, workspace.index, lease)
+    if outdated:
+        record_claim(workspace.lake, workspace.index, lease)
     return rows
 
 

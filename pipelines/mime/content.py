@@ -85,7 +85,7 @@ class Content:
                 text = None
         elif media_type in _DELIVERY_STATUS:
             self.bounce += bounce_recipients(content, self._defects)
-        self.digests.append(attachment_digest(media_type, content, sha256, text, self._nested_key))
+        self.digests.append(attachment_digest(media_type, part.name, content, sha256, text, self._nested_key))
         self.attachments.append(
             Attachment(
                 name=part.name,

@@ -13,8 +13,10 @@ from pipelines.mime.record import Address
 from pipelines.mime.reports import calendar_lines, report_lines
 from pipelines.mime.visible import essence
 
-KEY_VERSION = 2
-"""Part of every key: raised when the definition of either key changes, keys of two versions never match."""
+KEY_VERSION = 3
+"""Part of every message key: raised when its definition changes; keys of two versions never match."""
+HEADER_KEY_VERSION = 2
+"""The same for header keys, which are also kept for messages that the lake has not."""
 
 MESSAGE_TYPES = frozenset({"message/rfc822", "message/global"})
 REPORT_TYPES = frozenset(
@@ -23,9 +25,9 @@ REPORT_TYPES = frozenset(
 )
 
 
-def _digest(kind: str, items: Iterable[str]) -> str:
+def _digest(kind: str, items: Iterable[str], version: int = KEY_VERSION) -> str:
     # NUL never stands in decoded text (charsets.decode), so no content can pose as two.
-    return hashlib.sha256("\0".join((f"mailover-{kind}-{KEY_VERSION}", *items)).encode()).hexdigest()[:40]
+    return hashlib.sha256("\0".join((f"mailover-{kind}-{version}", *items)).encode()).hexdigest()[:40]
 
 
 def folded(text: str) -> str:
@@ -50,9 +52,8 @@ def header_key(
     """
     if not message_id or (sent_at is None and not sender):
         return None
-    return _digest(
-        "header", ("".join(message_id.split()), _second(sent_at), (sender or "").lower(), folded(subject))
-    )
+    told = ("".join(message_id.split()), _second(sent_at), (sender or "").lower(), folded(subject))
+    return _digest("header", told, HEADER_KEY_VERSION)
 
 
 def _second(instant: datetime | None) -> str:
@@ -99,15 +100,25 @@ def bytes_digest(content: bytes) -> str:
 
 
 def attachment_digest(
-    media_type: str, content: bytes, sha256: str, text: str | None, nested_key: Callable[[bytes], str]
+    media_type: str,
+    name: str | None,
+    content: bytes,
+    sha256: str,
+    text: str | None,
+    nested_key: Callable[[bytes], str],
 ) -> str:
-    """Digest of an attachment by meaning; ``text``: its faithful reading, where it is text."""
+    """Digest of an attachment by meaning; ``text``: its faithful reading, where it is text.
+
+    What servers write anew (messages, reports, meetings) counts without its name, which they
+    make up as well.
+    """
     if media_type in MESSAGE_TYPES:
         return nested_key(content)
     if media_type in REPORT_TYPES:
         return _digest("report", sorted(report_lines(content)))
+    named = "" if media_type == "text/calendar" else folded(name or "")
     if text is None:
-        return bytes_digest(content) if b"\0" not in content else sha256
+        return _digest("file", (named, bytes_digest(content) if b"\0" not in content else sha256))
     if media_type == "text/calendar":
         return _digest("calendar", sorted(calendar_lines(text)))
-    return _digest("text", [line.rstrip() for line in text.strip().splitlines()])
+    return _digest("text", (named, *(line.rstrip() for line in text.strip().splitlines())))

@@ -2,14 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from pipelines.mime.addresses import parse_addresses
 from pipelines.mime.content import Content
 from pipelines.mime.dates import parse_date
 from pipelines.mime.fields import Block, Fields, after_envelope, read_block, unfold
-from pipelines.mime.key import bytes_digest, header_key, message_key, sender_address
+from pipelines.mime.key import bytes_digest, folded, header_key, message_key, sender_address
 from pipelines.mime.parts import parts
 from pipelines.mime.record import Address, Identity, Record
 from pipelines.mime.visible import visible_text
@@ -130,12 +130,17 @@ def _read(mime: bytes, depth: int) -> Record:
         defects.add("header-repeated")
     content = _content(mime, block, depth, defects)
     text, html = content.text, content.html
-    to, cc = head.addresses(b"to"), head.addresses(b"cc")
+    to, cc, bcc = head.addresses(b"to"), head.addresses(b"cc"), head.addresses(b"bcc")
+    reply_to = head.addresses(b"reply-to")
     headers = mime[start : block.end]
     message_id, sent_at, sender, subject = head.identity
-    marks = [] if message_id else _marks(headers, (*to, *cc), nameless=not (sent_at or sender or subject))
-    key = message_key(head.identity, marks, text, html, content.digests, content.unreadable)
     references, in_reply_to = head.ids(b"references"), head.ids(b"in-reply-to")
+    marks = []
+    if message_id is None:
+        senders = {"from": head.from_, "sender": head.sender, "reply-to": reply_to}
+        marks = [*_people(senders | {"to": to, "cc": cc, "bcc": bcc}), *references, *in_reply_to]
+        marks += _lines(headers, nameless=not (sent_at or sender or subject))
+    key = message_key(head.identity, marks, text, html, content.digests, content.unreadable)
     lists = head.texts(b"list-id")
     return Record(
         message_key=key,
@@ -145,10 +150,10 @@ def _read(mime: bytes, depth: int) -> Record:
         sent_at=sent_at,
         from_=head.from_,
         sender=head.sender,
-        reply_to=head.addresses(b"reply-to"),
+        reply_to=reply_to,
         to=to,
         cc=cc,
-        bcc=head.addresses(b"bcc"),
+        bcc=bcc,
         in_reply_to=in_reply_to,
         references=references,
         thread_id=next(iter((*references, *in_reply_to)), message_id or key),
@@ -169,21 +174,32 @@ def _read(mime: bytes, depth: int) -> Record:
     )
 
 
-def _marks(headers: bytes, recipients: Iterable[Address], *, nameless: bool) -> list[str]:
-    """What tells a message without a Message-ID from others of the same content.
+def _people(people: Mapping[str, Iterable[Address]]) -> Iterator[str]:
+    """Who stands in which field, for a message without a Message-ID.
 
-    With a Message-ID none of it counts: Exchange rewrites recipients from its directory, for one
-    protocol more than for another, and servers add Received lines. ``nameless``: no date, sender or
-    subject either, so that every field counts that does not describe the body.
+    With one nobody but the sender counts: Exchange rewrites recipients from its directory. A name
+    that repeats the address is none: Exchange puts it where there was none.
     """
-    found = [(each.address or each.name).lower() for each in recipients]
+    for field, addresses in people.items():
+        for each in addresses:
+            name = folded(each.name)
+            shown = "" if name.strip("'").lower() == each.address.lower() else name
+            yield f"{field}: {shown} <{each.address.lower()}>"
+
+
+def _lines(headers: bytes, *, nameless: bool) -> Iterator[str]:
+    """Header lines that tell a message without a Message-ID from others of the same content.
+
+    Received lines; where the message is ``nameless``, without date, sender and subject too, every
+    field that does not describe the body.
+    """
     for line in unfold(headers):
         name, _, value = line.partition(b":")
         name = name.strip().lower()
         if name == b"received" or (nameless and not name.startswith((b"content-", b"mime-version"))):
             told = " ".join(header_text(value, set()).split())
-            found += [f"{name.decode('ascii', 'replace')}: {told}"] if told else []
-    return found
+            if told:
+                yield f"{name.decode('ascii', 'replace')}: {told}"
 
 
 def _content(mime: bytes, block: Block, depth: int, defects: set[str]) -> Content:

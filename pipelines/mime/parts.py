@@ -118,24 +118,32 @@ def _inside(node: _Node, kind: Value, encoding: str, defects: set[str]) -> list[
         buffer = transfer.decode(buffer[start:end], encoding, defects)
         start, end = 0, len(buffer)
     boundary = kind.parameters.get("boundary", "").encode()
-    ranges, closed = _split(buffer, boundary, start, end) if boundary else ([], False)
-    if not ranges and not closed:
+    ranges, closed = _split(buffer, boundary, start, end, defects) if boundary else ([], False)
+    if not ranges:
+        if not buffer[start:end].replace(b"--" + boundary + b"--", b"").strip():
+            return []
         defects.add("boundary-not-found" if boundary else "boundary-missing")
         seen = _LOOKS_LIKE_DELIMITER.search(buffer, start, end)
         if seen is None:
             return None
-        ranges, closed = _split(buffer, seen[1], start, end)
+        ranges, closed = _split(buffer, seen[1], start, end, defects)
     if not closed:
         defects.add("boundary-not-closed")
     subtype = kind.value.partition("/")[2]
     return [_Node(buffer, begin, stop, subtype, start, depth + 1) for begin, stop in ranges]
 
 
-def _split(buffer: bytes, boundary: bytes, start: int, end: int) -> tuple[list[tuple[int, int]], bool]:
-    """Ranges between the delimiter lines of RFC 2046 §5.1.1, and whether the last one was there."""
+def _split(
+    buffer: bytes, boundary: bytes, start: int, end: int, defects: set[str]
+) -> tuple[list[tuple[int, int]], bool]:
+    """Ranges between the delimiter lines of RFC 2046 §5.1.1, and whether the last one was there.
+
+    A last delimiter that others follow stands between parts: some programs give a multipart the
+    boundary of the one it lies in, and others put parts behind a message that was finished.
+    """
     delimiter = b"--" + boundary
     found: list[tuple[int, int]] = []
-    begin = -1
+    begin, closed = -1, False
     position = start
     while (at := buffer.find(delimiter, position, end)) >= 0:
         position = at + len(delimiter)
@@ -144,14 +152,15 @@ def _split(buffer: bytes, boundary: bytes, start: int, end: int) -> tuple[list[t
         line_end = _DELIMITER_END.match(buffer, position, end)
         if line_end is None:
             continue
-        if begin >= 0:
+        if closed:
+            defects.add("boundary-closed-early")
+        if begin >= 0 and not (closed and not buffer[begin:at].strip()):
             found.append((begin, max(begin, _before_break(buffer, at))))
-        if line_end[1]:
-            return found, True
         begin = position = line_end.end()
-    if 0 <= begin < end:
+        closed = line_end[1] is not None
+    if 0 <= begin < end and not closed:
         found.append((begin, end))
-    return found, False
+    return found, closed
 
 
 def _before_break(buffer: bytes, at: int) -> int:

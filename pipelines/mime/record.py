@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-NORMALISER_VERSION = 2
+NORMALISER_VERSION = 3
 """Raised whenever the same bytes give another record; old rows are then rebuilt from ``raw``."""
 
 

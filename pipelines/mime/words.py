@@ -12,7 +12,9 @@ _CONTROLS = dict.fromkeys([*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029], " ")
 
 
 def raw_text(value: bytes, defects: set[str]) -> str:
-    """An unfolded header value as it stands, encoded words not yet read."""
+    """An unfolded header value as it stands, a NUL as a space; encoded words not yet read."""
+    if b"\0" in value:
+        value = value.replace(b"\0", b" ")
     if value.isascii():
         if b"\x1b" in value:
             defects.add("header-8bit")

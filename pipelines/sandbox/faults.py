@@ -82,6 +82,7 @@ class Faults:
         self._lock = threading.Lock()
         self._random = random.Random(seed)
         self._faults: list[Fault] = []
+        self._committed = 0
         self._asked: dict[Door, Counter[str]] = {door: Counter() for door in Door}
 
     def asked(self) -> dict[str, dict[str, int]]:
@@ -94,10 +95,12 @@ class Faults:
         with self._lock:
             self._faults.append(fault)
 
-    def clear(self) -> None:
-        """Behave again."""
+    def clear(self) -> int:
+        """Behave again; returns how many faults were committed since this was asked last."""
         with self._lock:
             self._faults.clear()
+            committed, self._committed = self._committed, 0
+        return committed
 
     def match(
         self, door: Door, command: str, mailbox: str | None = None, uid: int | None = None
@@ -112,6 +115,7 @@ class Faults:
                 if _fits(fault, door, command, mailbox, uid) and self._random.random() < fault.probability:
                     if fault.times is not None:
                         fault.times -= 1
+                    self._committed += 1
                     return fault
         return None
 

@@ -108,6 +108,9 @@ class ImapSession(DoorSession, IMAP4Server):
                 self.tell(tag, "NO", "LOGIN failed.")
             case FaultKind.REFUSE:
                 self._disconnected(tag)
+            case FaultKind.ERROR:
+                state, _, text = (fault.code or f"BAD {BAD_ARGUMENT}").partition(" ")
+                self.tell(tag, state, text)
             case FaultKind.DROP if fault.bytes == 0:
                 self.transport.loseConnection()
             case FaultKind.DROP:

@@ -115,6 +115,8 @@ class Pop3Door(DoorSession, LineReceiver, TimeoutMixin):
                 self._end("Server Unavailable. 21")
             case FaultKind.REFUSE:
                 self._end(_REFUSED)
+            case FaultKind.ERROR:
+                self._end(fault.code or "Protocol error. Connection is closed. 10")
             case _:
                 return False
         return True

@@ -148,17 +148,25 @@ class Pop3Connection:
         read to the end has to give up the connection.
         """
         at_once = self._at_once(commands)
-        for start in range(0, len(commands), at_once):
-            some = commands[start : start + at_once]
-            if some != self._ahead:
+        groups = [list(commands[start : start + at_once]) for start in range(0, len(commands), at_once)]
+        for group, following in zip(groups, [*groups[1:], []], strict=True):
+            if group != self._ahead:
                 self._read = True
-                self._send(some)
+                self._send(group)
             self._ahead = []
-            for _ in some:
-                try:
-                    yield self._take(self._answers.lines)
-                except CommandRefusedError as refused:
-                    yield refused
+            for left in range(len(group), 0, -1):
+                outcome = self._outcome()
+                if left == 1 and following:
+                    # Everything is answered: the server may read on while this one is looked at.
+                    self._send(following)
+                    self._ahead = following
+                yield outcome
+
+    def _outcome(self) -> bytes | CommandRefusedError:
+        try:
+            return self._take(self._answers.lines)
+        except CommandRefusedError as refused:
+            return refused
 
     def ask_ahead(self, commands: Sequence[str]) -> None:
         """Let the server begin with what ``ask_each`` will be asked next; nothing else may come between."""

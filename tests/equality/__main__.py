@@ -21,15 +21,12 @@ from tests.equality.grades import Match, match, shared_keys
 from tests.equality.letters import Letter, corpus
 from tests.equality.reading import Reading, differing_rows
 from tests.equality.servers import SandboxMail
-from tests.equality.standard import told_by_standard
 from tests.sandbox_fixture import running_sandbox
 
 _PER_MAILBOX = 2000
 """Letters; Graph's limits make one mailbox of all of them slow."""
 _PROTOCOLS = ("imap", "pop3", "graph", "archive")
 _WEAK_GOAL = 0.005
-_TORTURE = frozenset({"torture", "synthetic", "auth", "mta"})
-"""Categories of mail that was made to test programs: there every rule has its exceptions."""
 
 
 class Findings:
@@ -64,12 +61,6 @@ class Findings:
     def result(self) -> dict[str, Any]:
         """All of it, for people and scripts."""
         total = sum(self.matches.values())
-        shared = shared_keys(self.keyed)
-        different = [
-            letters
-            for letters in shared.values()
-            if len({told_by_standard(each.mime) for each in letters}) > 1
-        ]
         return {
             "messages": total,
             "matches": {each.value: self.matches[each] for each in Match},
@@ -78,12 +69,8 @@ class Findings:
             "rows": dict(self.rows),
             "rows_that_differ_from_imap": {name: sorted(each) for name, each in self.differing.items()},
             "keys": len({key for key, _ in self.keyed}),
-            "keys_of_several_groups": len(shared),
-            "read_otherwise": [[each.name for each in letters] for letters in different],
-            "read_otherwise_real": [
-                [each.name for each in letters]
-                for letters in different
-                if not {each.category for each in letters} <= _TORTURE
+            "keys_shared_by_different_messages": [
+                [each.name for each in letters] for letters in shared_keys(self.keyed)
             ],
         }
 
@@ -122,7 +109,8 @@ def missed(result: dict[str, Any]) -> list[str]:
     if lost:
         found.append(f"neither matched nor in quarantine: {len(lost)}, such as {lost[0]}")
     found += [
-        f"one key for different messages: {', '.join(names)}" for names in result["read_otherwise_real"]
+        f"one key for different messages: {', '.join(names)}"
+        for names in result["keys_shared_by_different_messages"]
     ]
     found += [
         f"rows of {protocol} that differ from IMAP's: {len(names)}, such as {names[0]}"
@@ -142,12 +130,9 @@ def show(result: dict[str, Any]) -> None:
         print(f"    {why}: {name}")
     for protocol, names in result["rows_that_differ_from_imap"].items():
         print(f"rows of {protocol:8} that differ from IMAP's: {len(names)}")
-    print(
-        f"{result['keys']} keys, {result['keys_of_several_groups']} of them for messages that are not known "
-        f"as one; the standard library reads {len(result['read_otherwise'])} of these differently, "
-        f"{len(result['read_otherwise_real'])} of them real mail"
-    )
-    for names in result["read_otherwise"]:
+    shared = result["keys_shared_by_different_messages"]
+    print(f"{result['keys']} keys; keys shared by different messages: {len(shared)}")
+    for names in shared:
         print(f"    {', '.join(names[:3])}{' …' if len(names) > 3 else ''}")
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from tests.equality.letters import Letter
 from tests.equality.reading import Stored
+from tests.equality.standard import told_by_standard
 
 
 class Match(StrEnum):
@@ -28,15 +29,25 @@ def match(one: Stored | None, other: Stored | None) -> Match:
     return Match.WEAK if one.header_key and one.header_key == other.header_key else Match.NONE
 
 
-def shared_keys(keyed: Iterable[tuple[str, Letter]]) -> dict[str, list[Letter]]:
-    """Letters that have one message key though they are not known for one message, by that key."""
+def shared_keys(keyed: Iterable[tuple[str, Letter]]) -> list[list[Letter]]:
+    """Different messages that have one message key: one letter of each, key by key."""
     by_key: dict[str, list[Letter]] = defaultdict(list)
     for key, letter in keyed:
         by_key[key].append(letter)
-    return {key: found for key, found in by_key.items() if not _known_as_one(found)}
+    told_apart = [_told_apart(letters) for letters in by_key.values() if len(letters) > 1]
+    return [letters for letters in told_apart if len(letters) > 1]
 
 
-def _known_as_one(letters: list[Letter]) -> bool:
-    """Whether all are of one group, and no two from one file."""
-    contents = {(each.name, each.mime) for each in letters}
-    return len({each.group for each in letters}) == 1 and len({name for name, _ in contents}) == len(contents)
+def _told_apart(letters: Iterable[Letter]) -> list[Letter]:
+    """One letter of each message.
+
+    Letters are one message where the standard library tells the same of them, or where the corpus
+    calls them copies or variants of one.
+    """
+    messages: list[tuple[set[object], Letter]] = []
+    for letter in {each.mime: each for each in letters}.values():
+        names = {told_by_standard(letter.mime), letter.group}
+        same = [each for each in messages if each[0] & names]
+        messages = [each for each in messages if each not in same]
+        messages.append((names.union(*(each for each, _ in same)), letter))
+    return [letter for _, letter in messages]

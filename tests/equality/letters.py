@@ -26,8 +26,6 @@ class Letter:
     mime: bytes
     group: str
     """Copies and variants of one message have the same; others may be the same message as well."""
-    category: str = "ham"
-    """What the corpus says it is: ``ham``, ``list``, ``torture`` …"""
 
 
 def generated(count: int) -> list[Letter]:
@@ -45,10 +43,11 @@ def corpus(root: Path) -> list[Letter]:
     files = MailFiles([root], by_name=True)
     found = []
     for place in files.places:
-        for where, letter in files.messages(place):
+        for number, (where, letter) in enumerate(files.messages(place)):
             path = where.path.relative_to(root.resolve()).as_posix()
             row = told[path]
-            found.append(Letter(path, as_crlf(letter.mime), row["group"], row["category"]))
+            group = row["group"] if row["messages"] == "1" else f"{row['group']} {number}"
+            found.append(Letter(path, as_crlf(letter.mime), group))
     assert not files.unreadable
     return found
 

@@ -8,17 +8,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from pipelines.errors import LakeMismatchError
 from pipelines.index.search import search
 from pipelines.index.status import status
+from pipelines.index.tables import messages
 from pipelines.ingest import compaction
 from pipelines.ingest.passes import ingest_mailbox
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.verify import verify
 from pipelines.lake import Dataset, tiers
-from pipelines.mime import normalise
+from pipelines.mime import NORMALISER_VERSION, normalise
 from tests.index_fixture import copy_index, lose_index
 from tests.ingest.conftest import rows
 from tests.ingest.model import KIM, ModelFolder, ModelMailbox, ModelWorkspace, VirtualClock, configure, mail
@@ -185,6 +187,31 @@ def test_bytes_are_kept_a_newer_normaliser_reads_the_lake_never_the_server(
     assert (hit.subject, hit.folders) == ("REPORT 50", ("Projects",))
     assert ingest(workspace).messages == 0
     assert server.fetched == []
+    assert verify(workspace, KIM).repaired == []
+
+
+def test_nothing_twice_rows_of_an_older_normaliser_are_brought_up_before_new_mail(
+    reopen: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = reopen()
+    server = workspace.servers[KIM]
+
+    def older(mime: bytes) -> object:
+        record = normalise(mime)
+        return dataclasses.replace(record, message_key="0" + record.message_key[1:])
+
+    with monkeypatch.context() as back_then:
+        back_then.setattr("pipelines.ingest.batch.normalise", older)
+        ingest(workspace)
+    with workspace.index.write() as connection:
+        connection.execute(sa.update(messages).values(normaliser_version=NORMALISER_VERSION - 1))
+    server.fetched.clear()
+    server.inbox.deliver(mail(3).replace(b"Subject: Report 3", b"Subject: Report\r\n 3"))
+    assert ingest(workspace).messages == 0
+    assert len(server.fetched) == 1
+    assert [row["message_key"] for row in rows(workspace, "messages") if row["subject"] == "Report 3"] == [
+        normalise(mail(3)).message_key
+    ]
     assert verify(workspace, KIM).repaired == []
 
 

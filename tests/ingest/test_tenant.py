@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.dataset as pads
@@ -206,3 +207,22 @@ def _peak(script: str, folder: Path, messages: int) -> int:
         check=True,
     )
     return int(done.stdout)
+
+
+def test_a_round_without_news_costs_by_folders_not_by_messages(sandbox: RunningSandbox) -> None:
+    def asked() -> Counter[str]:
+        return Counter(sandbox.control.do("asked")["imap"])
+
+    costs = []
+    for turn in range(2):
+        for number in range(30):
+            mime = b"Message-ID: <%d.%d@contoso.com>\r\n\r\nnew\r\n" % (turn, number)
+            sandbox.control.deliver(KIM, "Inbox", mime)
+        assert ingest(sandbox).messages >= 30
+        before = asked()
+        report = ingest(sandbox)
+        assert (report.outcome, report.downloads) == (Outcome.DONE, 0)
+        costs.append(asked() - before)
+    assert costs[0] == costs[1]
+    once = dict.fromkeys(("CAPABILITY", "LOGIN", "LIST", "LOGOUT"), 1)
+    assert costs[0] == once | {"EXAMINE": 2 * len(report.rounds)}

@@ -164,6 +164,27 @@ def test_nothing_lost_where_no_boundary_is_to_be_found() -> None:
     assert "boundary-not-found" in record.defects
 
 
+def test_nothing_lost_where_parts_follow_the_last_boundary() -> None:
+    whole = multipart(b"mixed", PLAIN)
+    record = normalise(whole + b"\r\n" + multipart(b"mixed", PDF).partition(b"preamble\r\n")[2])
+    assert record.text == "words\nepilogue\n"
+    assert [each.media_type for each in record.attachments] == ["application/pdf"]
+    assert "boundary-closed-early" in record.defects
+
+
+def test_nothing_lost_where_a_multipart_has_the_boundary_of_the_one_it_lies_in() -> None:
+    inner = multipart(b"alternative", PLAIN, HTML).replace(b"preamble", b"").replace(b"epilogue", b"")
+    record = normalise(multipart(b"mixed", inner, PDF))
+    assert (record.text, record.html) == (normalise(inner).text, normalise(inner).html)
+    assert "application/pdf" in {each.media_type for each in record.attachments}
+
+
+def test_nothing_lost_where_a_multipart_has_no_part() -> None:
+    record = normalise(b"Content-Type: multipart/mixed; boundary=b\r\n\r\nwords\r\n--b--\r\n")
+    assert (record.text or "").startswith("words")
+    assert "boundary-not-found" in record.defects
+
+
 def test_a_boundary_that_begins_with_another_is_not_the_other() -> None:
     mime = (
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"

@@ -23,8 +23,9 @@ def test_a_fault_is_committed_as_often_as_told_and_then_the_next_one() -> None:
     faults.add(twice)
     faults.add(always)
     assert [faults.match(Door.IMAP, "NOOP") for _ in range(4)] == [twice, twice, always, always]
-    faults.clear()
+    assert faults.clear() == 4
     assert faults.match(Door.IMAP, "NOOP") is None
+    assert faults.clear() == 0
 
 
 def test_chance_repeats_with_its_seed() -> None:

@@ -187,6 +187,15 @@ def test_what_was_asked_ahead_is_not_asked_again() -> None:
     assert line.sent == [b"CAPA\r\n", b"RETR 1\r\n", b"RETR 2\r\n"]
 
 
+def test_a_server_without_pipelining_works_while_a_message_is_looked_at() -> None:
+    line = Line(b"+OK\r\n.\r\n", b"+OK\r\na\r\n.\r\n", b"+OK\r\nb\r\n.\r\n")
+    answers = connected(line).ask_each(["RETR 1", "RETR 2"])
+    assert next(answers) == b"a\r\n"
+    assert line.sent == [b"CAPA\r\n", b"RETR 1\r\n", b"RETR 2\r\n"]
+    assert list(answers) == [b"b\r\n"]
+    assert len(line.sent) == 3
+
+
 def test_nothing_is_asked_while_answers_are_still_to_come() -> None:
     client = connected(Line(b"+OK\r\nPIPELINING\r\n.\r\n+OK\r\na\r\n.\r\n+OK 7 7\r\n"))
     assert next(client.ask_each(["RETR 1", "RETR 2"])) == b"a\r\n"
