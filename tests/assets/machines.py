@@ -103,7 +103,8 @@ def _configure(home: Path, sandbox: RunningSandbox, postgres: Postgres, index: s
     home.mkdir()
     settings: dict[str, Any] = yaml.safe_load(SETTINGS.read_text())
     settings["storage"]["postgres"]["postgres_db"]["port"] = postgres.port
-    settings["run_monitoring"]["poll_interval_seconds"] = 1
+    for name in ("poll_interval_seconds", "free_slots_after_run_end_seconds"):
+        settings["run_monitoring"][name] = min(settings["run_monitoring"][name], 1)
     settings["run_coordinator"] = {
         "module": "dagster.core.run_coordinator",
         "class": "QueuedRunCoordinator",

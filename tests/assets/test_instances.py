@@ -48,6 +48,7 @@ def test_queue_and_limits_are_the_same_wherever_runs_are_executed(values: dict[s
     for each in SHARED:
         assert production[each] == celery[each] == kubernetes[each], each
     assert celery["run_monitoring"] == kubernetes["run_monitoring"]
+    assert production["run_monitoring"].items() <= celery["run_monitoring"].items()
 
 
 def test_tls_is_verified_wherever_the_database_is_elsewhere(values: dict[str, Any]) -> None:

@@ -101,6 +101,7 @@ def test_nothing_lost_nothing_twice_secrets_stay_secret_after_a_worker_and_a_who
         assert len(runs) == 4
         assert any("does not answer" in each for each in failed), failed
         assert any("Celery task failed" in each for each in failed), failed
+        wait_until(lambda: not instance.event_log_storage.get_concurrency_run_ids())
         with workspace.index.read() as connection:
             epochs = dict(connection.execute(sa.select(mailboxes.c.address, mailboxes.c.lease_epoch)).all())
     assert (epochs[KIM], epochs[SALES]) == (2, 2), "the leases of the dead were taken over"
