@@ -11,7 +11,7 @@ from pipelines.index.commit import insert_attachments, insert_files, insert_mess
 from pipelines.index.engine import Index
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks, message_rows
-from pipelines.index.tables import attachments, data_files, messages, occurrences, raws
+from pipelines.index.tables import attachments, data_files, messages, occurrences, raws, unmatched
 from pipelines.lake import DataFile
 
 
@@ -104,6 +104,12 @@ def replace_file(index: Index, lease: Lease, new: Replacement, now: datetime) ->
         _update_messages(connection, new.updated, file_ids)
         insert_messages(connection, lease.mailbox_id, new.added, file_ids)
         _move_bytes(connection, lease.mailbox_id, new)
+        # What had no match was compared by keys that may be of an older version.
+        connection.execute(
+            sa.update(unmatched)
+            .where(unmatched.c.mailbox_id == lease.mailbox_id)
+            .values(own_key=None, compared_with=None)
+        )
         connection.execute(
             sa.update(data_files).where(data_files.c.path == new.old_path).values(retired_at=now)
         )

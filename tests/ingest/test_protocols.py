@@ -15,7 +15,7 @@ from pipelines.index.engine import Index
 from pipelines.index.lease import Lease, hold
 from pipelines.index.quarantine import entries
 from pipelines.index.status import status
-from pipelines.index.tables import folders, mailboxes, occurrences, raws, unmatched
+from pipelines.index.tables import folders, mailboxes, messages, occurrences, raws, unmatched
 from pipelines.ingest.backfill import backfill
 from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
 from pipelines.ingest.compaction import compact
@@ -26,6 +26,7 @@ from pipelines.ingest.span import Span
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.verify import verify
 from pipelines.lake import tiers
+from pipelines.mime import NORMALISER_VERSION, normalise
 from pipelines.sandbox.store import Message
 from pipelines.sources.base import Entry, FetchFailed, ProtocolName
 from tests.index_fixture import lose_index
@@ -331,6 +332,30 @@ def test_bytes_are_kept_a_weak_match_survives_renormalising(workspace: TenantWor
     assert len(rows(workspace, "messages")) == 1
     assert_sound(workspace)
     assert verify(workspace, KIM).repaired == []
+
+
+def test_nothing_twice_what_had_no_match_is_compared_anew_by_a_newer_normaliser(
+    workspace: TenantWorkspace,
+) -> None:
+    deliver(workspace, 1)
+    ingest(workspace)
+    nameless = b"From: lee@contoso.com\r\nSubject: nameless\r\n\r\nNo Message-ID.\r\n"
+    workspace.model.store.deliver(KIM, "Inbox", nameless, workspace.clock.now())
+
+    def compare() -> list[str | None]:
+        with hold(workspace.index, KIM, workspace.clock) as lease:
+            one = MailboxPass(workspace, workspace.config.mailbox(KIM), lease, MailboxReport(KIM, IMAP))
+            one.compare(GRAPH, 0.0)
+        with workspace.index.read() as connection:
+            return list(connection.scalars(sa.select(unmatched.c.own_key)))
+
+    assert compare() == [normalise(nameless).message_key]
+    with workspace.index.write() as connection:
+        connection.execute(sa.update(unmatched).values(own_key="0" * 40))
+        connection.execute(sa.update(messages).values(normaliser_version=NORMALISER_VERSION - 1))
+    assert ingest(workspace).messages == 1
+    assert compare() == []
+    assert_sound(workspace)
 
 
 def test_bytes_are_kept_a_weak_match_survives_merging_files(
