@@ -43,6 +43,16 @@ from pipelines.mime.record import Identity
 _FIRST_RETRY = timedelta(minutes=5)
 
 
+_MOVE_CURSOR = sa.update(folders).where(folders.c.id == sa.bindparam("row_id"))
+_BEGUN = {
+    table.name: (
+        table.insert().returning(table.c.id),
+        sa.update(table).where(table.c.id == sa.bindparam("row_id")),
+    )
+    for table in (rounds, windows)
+}
+
+
 def commit(index: Index, lease: Lease, changes: Changes, now: datetime) -> None:
     """Make ``changes`` true, or none of them.
 
@@ -88,9 +98,13 @@ def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: da
         _record_account(connection, mailbox_id, account)
     for folder_id in changes.swept:
         connection.execute(sa.update(folders).where(folders.c.id == folder_id).values(swept_at=now))
-    for folder_id, cursor in changes.cursors.items():
+    if changes.cursors:
         connection.execute(
-            sa.update(folders).where(folders.c.id == folder_id).values(cursor=cursor, cursor_at=now)
+            _MOVE_CURSOR,
+            [
+                {"row_id": folder_id, "cursor": cursor, "cursor_at": now}
+                for folder_id, cursor in changes.cursors.items()
+            ],
         )
 
 
@@ -446,11 +460,9 @@ def _record_account(connection: sa.Connection, mailbox_id: int, account: RoundAc
         values |= {"server_count": account.server_count, "lake_count": account.lake_count}
     else:
         table, place = windows, dataclasses.asdict(window)
+    begin, go_on = _BEGUN[table.name]
     if account.row_id is not None:
-        connection.execute(sa.update(table).where(table.c.id == account.row_id).values(values))
+        connection.execute(go_on, {"row_id": account.row_id, **values})
         return
-    account.row_id = connection.scalar(
-        table.insert()
-        .values(**place, folder_id=account.folder_id, started_at=account.started_at, **values)
-        .returning(table.c.id)
-    )
+    begun = {"folder_id": account.folder_id, "started_at": account.started_at}
+    account.row_id = connection.scalar(begin, {**place, **begun, **values})

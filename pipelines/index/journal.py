@@ -104,13 +104,15 @@ _TRANSITION = (
     journal.c.grade,
     journal.c.evidence,
 )
+_HISTORY = (
+    sa.select(*_TRANSITION).where(journal.c.mailbox_id == sa.bindparam("mailbox")).order_by(journal.c.id)
+)
 
 
 def history(index: Index, mailbox_id: int) -> list[Transition]:
     """The mailbox's transitions, oldest first."""
-    query = sa.select(*_TRANSITION).where(journal.c.mailbox_id == mailbox_id).order_by(journal.c.id)
     with index.read() as connection:
-        return [Transition(*row) for row in connection.execute(query)]
+        return [Transition(*row) for row in connection.execute(_HISTORY, {"mailbox": mailbox_id})]
 
 
 def all_history(index: Index) -> list[tuple[str, Transition]]:

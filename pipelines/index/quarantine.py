@@ -36,6 +36,26 @@ ALL_STATES = tuple(State)
 WAITING = (State.OPEN, State.ACCEPTED)
 """Those in which the server is still asked for the message."""
 
+_ENTRIES = (
+    sa.select(
+        quarantine,
+        mailboxes.c.address,
+        folders.c.protocol,
+        folders.c.path,
+        folders.c.native,
+        folders.c.role,
+        folders.c.skipped,
+    )
+    .join(mailboxes, mailboxes.c.id == quarantine.c.mailbox_id)
+    .join(folders, folders.c.id == quarantine.c.folder_id)
+    .order_by(mailboxes.c.address, folders.c.path, quarantine.c.first_at, quarantine.c.id)
+)
+_DUE = _ENTRIES.where(
+    quarantine.c.folder_id == sa.bindparam("in_folder"),
+    quarantine.c.state.in_(WAITING),
+    quarantine.c.next_at <= sa.bindparam("now"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class QuarantineEntry:
@@ -115,7 +135,7 @@ def entries(
 
     ``folder`` is a path; it and ``reason`` have to be met exactly.
     """
-    query = _entries().where(quarantine.c.state.in_(states))
+    query = _ENTRIES.where(quarantine.c.state.in_(states))
     if folder is not None:
         query = query.where(folders.c.path == folder)
     if reason is not None:
@@ -128,10 +148,7 @@ def entries(
 
 def due_for_retry(connection: sa.Connection, folder_id: int, now: datetime) -> list[QuarantineEntry]:
     """Entries of the folder whose next attempt is due."""
-    due = _entries().where(
-        quarantine.c.folder_id == folder_id, quarantine.c.state.in_(WAITING), quarantine.c.next_at <= now
-    )
-    return [_entry(row) for row in connection.execute(due)]
+    return [_entry(row) for row in connection.execute(_DUE, {"in_folder": folder_id, "now": now})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,23 +192,6 @@ def make_due(index: Index, lease: Lease, row_ids: Sequence[int], now: datetime) 
                 .values(next_at=now)
             )
     lease.commits += 1
-
-
-def _entries() -> sa.Select[Any]:
-    return (
-        sa.select(
-            quarantine,
-            mailboxes.c.address,
-            folders.c.protocol,
-            folders.c.path,
-            folders.c.native,
-            folders.c.role,
-            folders.c.skipped,
-        )
-        .join(mailboxes, mailboxes.c.id == quarantine.c.mailbox_id)
-        .join(folders, folders.c.id == quarantine.c.folder_id)
-        .order_by(mailboxes.c.address, folders.c.path, quarantine.c.first_at, quarantine.c.id)
-    )
 
 
 def _entry(row: sa.Row[Any]) -> QuarantineEntry:

@@ -172,21 +172,7 @@ def accepted_forms(connection: sa.Connection, mailbox_id: int) -> list[dict[str,
     ``message_sha256``: the bytes from which the message's row is read now, the form itself
     as long as it stands in.
     """
-    rows = connection.execute(
-        sa.select(
-            *_KEPT_BY_LAKE,
-            folders.c.protocol,
-            folders.c.native,
-            folders.c.path,
-            folders.c.role,
-            messages.c.raw_sha256.label("message_sha256"),
-        )
-        .join(folders, folders.c.id == quarantine.c.folder_id)
-        .join(raws, _bytes_of_form())
-        .join(messages, messages.c.id == raws.c.row_id)
-        .where(quarantine.c.mailbox_id == mailbox_id, quarantine.c.accepted_at.is_not(None))
-        .order_by(quarantine.c.accepted_at, quarantine.c.id)
-    )
+    rows = connection.execute(_ACCEPTED, {"mailbox": mailbox_id})
     return [
         {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
         for row in rows.mappings()
@@ -232,3 +218,20 @@ def _bytes_of_form() -> sa.ColumnElement[bool]:
     return (raws.c.mailbox_id == quarantine.c.mailbox_id) & (
         raws.c.raw_sha256 == quarantine.c.fallback_sha256
     )
+
+
+_ACCEPTED = (
+    sa.select(
+        *_KEPT_BY_LAKE,
+        folders.c.protocol,
+        folders.c.native,
+        folders.c.path,
+        folders.c.role,
+        messages.c.raw_sha256.label("message_sha256"),
+    )
+    .join(folders, folders.c.id == quarantine.c.folder_id)
+    .join(raws, _bytes_of_form())
+    .join(messages, messages.c.id == raws.c.row_id)
+    .where(quarantine.c.mailbox_id == sa.bindparam("mailbox"), quarantine.c.accepted_at.is_not(None))
+    .order_by(quarantine.c.accepted_at, quarantine.c.id)
+)
