@@ -6,7 +6,7 @@ is linked to a message, in quarantine, or unmatched.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +26,7 @@ from pipelines.index.parity import (
     shown_alone,
     shown_elsewhere,
     shown_in_vain,
+    shown_once,
     shown_unmatched,
     shown_weakly,
 )
@@ -83,6 +84,7 @@ _ACTIONS: dict[Kind, str] = {
     Kind.COUNT: "compare again; accept if the folder's count is known to be wrong",
 }
 _ORDER = list(Grade)
+_WEAK = "the same Message-ID, date, sender and subject, the only one on both sides, other content"
 
 
 def may_switch(parity: Parity, accepted_items: Iterable[str]) -> bool:
@@ -184,6 +186,15 @@ class _View:
         role = self.role if protocol is ProtocolName.GRAPH else None
         return shown_unmatched(self.connection, self.mailbox_id, protocol, role)
 
+    def once(self, some: Iterable[Shown]) -> set[str]:
+        """Headers of these of which each protocol shows one message and no other."""
+        headers = list({each.header_key for each in some if each.header_key})
+        on_each = (
+            shown_once(self.connection, self.mailbox_id, protocol, headers)
+            for protocol in (self.legacy, ProtocolName.GRAPH)
+        )
+        return set.intersection(*on_each)
+
     def in_vain(self, protocol: ProtocolName) -> list[Shown]:
         role = self.role if protocol is ProtocolName.GRAPH else None
         return shown_in_vain(self.connection, self.mailbox_id, protocol, role)
@@ -201,7 +212,7 @@ class _Pairing:
             self.left[each.folder, each.native_id] = each
             if each.header_key:
                 self._by_header[each.header_key].append(each)
-            elif each.message_key or each.subject:
+            elif each.subject is not None:
                 self._by_subject[each.subject].append(each)
             if each.received_at:
                 self._by_time[each.received_at.replace(microsecond=0)].append(each)
@@ -211,19 +222,19 @@ class _Pairing:
 
         Mail without a Message-ID is known by its subject, in the last resort.
         """
-        options = self._by_header.get(shown.header_key or "", [])
-        if not options and shown.received_at:
-            options = [
-                each
-                for each in self._by_time.get(shown.received_at.replace(microsecond=0), [])
-                if each.header_key is None or shown.header_key is None
-            ]
-        if not options and shown.header_key is None and shown.message_key:
-            options = self._by_subject[shown.subject]
-        for each in options:
+        for each in self._options(shown):
             if self.left.pop((each.folder, each.native_id), None):
                 return each
         return None
+
+    def _options(self, shown: Shown) -> Iterator[Shown]:
+        alike = self._by_header.get(shown.header_key or "", [])
+        yield from alike
+        if not alike and shown.received_at:
+            at_once = self._by_time.get(shown.received_at.replace(microsecond=0), [])
+            yield from (each for each in at_once if each.header_key is None or shown.header_key is None)
+        if not alike and shown.header_key is None and shown.subject is not None:
+            yield from self._by_subject.get(shown.subject, [])
 
 
 def _compare_messages(view: _View, found: _Findings) -> None:
@@ -231,8 +242,10 @@ def _compare_messages(view: _View, found: _Findings) -> None:
     graph, legacy = ProtocolName.GRAPH, view.legacy
     held = _Pairing(view.in_vain(graph))
     extra = _Pairing([*view.unmatched(graph), *view.alone(graph, legacy)])
-    for missing in [*view.unmatched(legacy), *view.alone(legacy, graph)]:
-        _explain_missing(missing, held, extra, found)
+    alone = view.alone(legacy, graph)
+    once = view.once(alone)
+    for missing in [*view.unmatched(legacy), *alone]:
+        _explain_missing(missing, held, extra, once, found)
     for broken in view.in_vain(legacy):
         delivered = extra.take(broken)
         if delivered:
@@ -248,13 +261,20 @@ def _compare_messages(view: _View, found: _Findings) -> None:
         found.counts["newly_covered"] = len(everywhere) - len(view.unmatched(graph))
 
 
-def _explain_missing(missing: Shown, held: _Pairing, unmatched: _Pairing, found: _Findings) -> None:
+def _explain_missing(
+    missing: Shown, held: _Pairing, extra: _Pairing, once: set[str], found: _Findings
+) -> None:
+    """``once``: headers of which each protocol shows one message and no other."""
     broken = held.take(missing)
     if broken:
         why = f"Graph lists it and answers {broken.reason}"
         found.add(Kind.GRAPH_CANNOT_DELIVER, why, legacy=missing, graph=broken)
         return
-    other = unmatched.take(missing)
+    other = extra.take(missing)
+    if other and missing.header_key in once and _are_rows_in_place(missing, other):
+        # Each came when it could not be told to be a form of the other.
+        found.add(Kind.WEAK, f"{_WEAK}; each has a row", legacy=missing, graph=other)
+        return
     if other:
         why = (
             "the same Message-ID, date, sender and subject on both sides, other content, and not alone of it"
@@ -264,6 +284,12 @@ def _explain_missing(missing: Shown, held: _Pairing, unmatched: _Pairing, found:
         found.add(Kind.AMBIGUOUS, why, legacy=missing, graph=other)
         return
     found.add(Kind.MISSING_IN_GRAPH, "Graph's listing does not have it", legacy=missing)
+
+
+def _are_rows_in_place(missing: Shown, other: Shown) -> bool:
+    """Whether the lake has both, and both lie in the same folder, where no drafts are."""
+    in_place = missing.place == other.place != Role.DRAFTS
+    return in_place and missing.message_key is not None and other.message_key is not None
 
 
 def _explain_extra(extra: list[Shown], view: _View, found: _Findings) -> None:
@@ -278,14 +304,13 @@ def _explain_extra(extra: list[Shown], view: _View, found: _Findings) -> None:
 
 def _compare_both(view: _View, found: _Findings) -> None:
     graph, legacy = ProtocolName.GRAPH, view.legacy
-    why = "the same Message-ID, date, sender and subject, the only one on both sides, other content"
     for each in shown_weakly(view.connection, view.mailbox_id, graph):
-        found.add(Kind.WEAK, why, graph=each)
+        found.add(Kind.WEAK, _WEAK, graph=each)
     for each in shown_weakly(view.connection, view.mailbox_id, legacy):
-        found.add(Kind.WEAK, why, legacy=each)
+        found.add(Kind.WEAK, _WEAK, legacy=each)
+    for each in shown_elsewhere(view.connection, view.mailbox_id, legacy, graph):
+        found.add(Kind.OTHER_FOLDER, "Graph shows it in other folders only", legacy=each)
     if legacy is not ProtocolName.POP3:
-        for each in shown_elsewhere(view.connection, view.mailbox_id, legacy, graph):
-            found.add(Kind.OTHER_FOLDER, "Graph shows it in other folders only", legacy=each)
         for each in shown_elsewhere(view.connection, view.mailbox_id, graph, legacy):
             found.add(Kind.OTHER_FOLDER, f"{legacy} shows it in other folders only", graph=each)
     for protocol in (legacy, graph):

@@ -8,6 +8,7 @@ from pipelines.cutover.phases import Phase, compared_protocol
 from pipelines.errors import LeaseLostError, UsageError
 from pipelines.index.journal import phase_row
 from pipelines.index.lease import Lease, hold
+from pipelines.index.lookup import keys_of_message_ids, rest_on_listing
 from pipelines.index.parity import Parity, newest_parities, record_parity
 from pipelines.ingest.passes import (
     MailboxPass,
@@ -97,16 +98,27 @@ def compare_under_lease(
             return None
         with workspace.index.read() as connection:
             parity = compare(connection, lease.mailbox_id, legacy, phase, workspace.clock.now())
-        if parity.grade not in _UNEASY or not left or _known(workspace, lease, parity):
+        doubted = _doubted(workspace, lease, parity)
+        if parity.grade not in _UNEASY or not left or (_known(workspace, lease, parity) and not doubted):
             break
-        # What differs may rest on a listing, which does not tell everything: the bytes decide.
-        doubted = {each.message_key for each in parity.differences if each.message_key}
         one.feed(doubted)
     record_parity(workspace.index, lease, parity)
     differences = [dataclasses.asdict(each) for each in parity.differences]
     replace_parity(workspace.lake, mailbox.address, parity.at, parity.grade, differences)
     report.parity = parity
     return parity
+
+
+def _doubted(workspace: Workspace, lease: Lease, parity: Parity) -> set[str]:
+    """Messages that differ, and those of the same Message-ID, if any match of them rests on a listing.
+
+    A listing does not tell everything: for these the bytes have to decide.
+    """
+    named = [each.message_id for each in parity.differences if each.message_id]
+    keys = {each.message_key for each in parity.differences if each.message_key}
+    with workspace.index.read() as connection:
+        keys |= keys_of_message_ids(connection, lease.mailbox_id, named)
+        return keys if rest_on_listing(connection, lease.mailbox_id, list(keys)) else set()
 
 
 def _known(workspace: Workspace, lease: Lease, parity: Parity) -> bool:

@@ -18,15 +18,17 @@ class Candidate:
     message_key: str
     received_at: datetime
     received_by_server: bool
-    read_at: datetime | None
-    """Until when its content is known to be what was read: a server shows it still under an id that an
-    edit would have changed, or did when it was read. None where only archives had it."""
+    read_at: Mapping[str, datetime]
+    """Until when its content is known to be what was read, by place: a server shows it there still
+    under an id that an edit would have changed, or did when it was read. Archives do not count."""
     shown_before: bool
     """Whether this protocol has shown it already, in whatever folder."""
     listed_sizes: frozenset[int]
     """As this protocol listed them, in whatever folder."""
     content_marks: frozenset[str]
     """As this protocol listed them, in whatever folder, what of the same headers had no match among them."""
+    places: frozenset[str]
+    """Where other protocols show it now: paths, or roles where folders have one."""
     in_quarantine: bool
     """Whether this protocol shows one of the same headers that it could not deliver."""
     fidelity: str
@@ -64,9 +66,11 @@ def weak_candidates(
     with the same mark.
     """
     marks = [mark for mark in compared.values() if mark]
-    in_question = occurrences.c.native_id.in_(list(compared)) | (
-        occurrences.c.raw_sha256.is_(None) & sa.func.coalesce(occurrences.c.content_mark, "").in_(marks)
-    )
+    by_listing = occurrences.c.raw_sha256.is_(None)
+    in_question: sa.ColumnElement[bool] = occurrences.c.native_id.in_(list(compared))
+    if compared:
+        alike = sa.func.coalesce(occurrences.c.content_mark, "").in_(marks)
+        in_question |= by_listing & (alike | occurrences.c.removed_at.is_not(None))
     shown = (
         sa.select(occurrences.c.id)
         .join(folders, folders.c.id == occurrences.c.folder_id)
@@ -74,13 +78,20 @@ def weak_candidates(
     )
     by_others = shown.where(folders.c.protocol != protocol, occurrences.c.removed_at.is_(None))
     by_itself = shown.where(folders.c.protocol == protocol, ~in_question)
+    twins = messages.alias("twins")
+    something_else = (
+        sa.exists()
+        .where(twins.c.mailbox_id == mailbox_id, twins.c.header_key == messages.c.header_key)
+        .where(occurrences.c.row_id == twins.c.id, occurrences.c.removed_at.is_(None), ~in_question)
+        .where(folders.c.id == occurrences.c.folder_id, folders.c.protocol == protocol)
+    )
     others = [
         sa.exists()
         .where(table.c.mailbox_id == mailbox_id, table.c.header_key == messages.c.header_key, *wanted)
         .where(table.c.folder_id == folders.c.id, folders.c.protocol == protocol)
         .where(table.c.native_id.not_in(list(ids)))
         for table, wanted in (
-            (unmatched, [unmatched.c.own_key.not_in(list(own_keys))]),
+            (unmatched, [sa.func.coalesce(unmatched.c.own_key, "").not_in(list(own_keys))]),
             (quarantine, [quarantine.c.state == "open"]),
         )
     ]
@@ -93,10 +104,47 @@ def weak_candidates(
             .having(sa.func.count() == 1)
         )
         rows = connection.execute(
-            _CANDIDATES.where(messages.c.id.in_(alone), ~by_itself.exists(), *(~each for each in others))
+            _CANDIDATES.where(
+                messages.c.id.in_(alone), ~by_itself.exists(), ~something_else, *(~each for each in others)
+            )
         ).all()
         found.update(_described(connection, mailbox_id, protocol, rows))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A message that a protocol lists and cannot deliver; what it is may not be known."""
+
+    header_key: str | None
+    received_at: datetime | None
+
+
+def held_by_others(connection: sa.Connection, mailbox_id: int, protocol: str) -> list[Held]:
+    """What waits in quarantine for servers that do not speak ``protocol``."""
+    rows = connection.execute(
+        sa.select(quarantine.c.header_key, quarantine.c.received_at)
+        .join(folders, folders.c.id == quarantine.c.folder_id)
+        .where(
+            quarantine.c.mailbox_id == mailbox_id,
+            quarantine.c.state == "open",
+            folders.c.protocol.not_in([protocol, ARCHIVE]),
+        )
+    )
+    return [Held(*row) for row in rows]
+
+
+def place(role: str, path: str) -> str:
+    """A folder by its role or, without one, its path: the same for every protocol."""
+    return path.lower() if role == "other" else role
+
+
+def places_of(connection: sa.Connection, folder_ids: Collection[int]) -> dict[int, str]:
+    """The places of folders, by row id."""
+    rows = connection.execute(
+        sa.select(folders.c.id, folders.c.role, folders.c.path).where(folders.c.id.in_(list(folder_ids)))
+    )
+    return {row.id: place(row.role, row.path) for row in rows}
 
 
 def known_forms(
@@ -157,21 +205,26 @@ def _candidate(
 ) -> Candidate:
     here = [each for each in shown if each.protocol == protocol]
     proven = [each for each in shown if each.protocol != ARCHIVE and _is_proven(each)]
-    read_at = [each.first_seen_at for each in proven]
-    read_at += [
-        last_rounds[each.folder_id]
-        for each in proven
-        if each.removed_at is None and each.folder_id in last_rounds
-    ]
+    read_at: dict[str, datetime] = {}
+    for each in proven:
+        still_there = each.removed_at is None and each.folder_id in last_rounds
+        seen_at = last_rounds[each.folder_id] if still_there else each.first_seen_at
+        where = place(each.role, each.path)
+        read_at[where] = max(read_at.get(where, seen_at), seen_at)
     marks = [*(each.content_mark for each in here), *waiting]
     return Candidate(
         row.message_key,
         row.received_at,
         row.received_by_server,
-        max(read_at, default=None),
+        read_at,
         bool(here),
         frozenset(each.listed_size for each in here if each.listed_size is not None),
         frozenset(mark for mark in marks if mark is not None),
+        frozenset(
+            place(each.role, each.path)
+            for each in shown
+            if each.protocol != protocol and each.removed_at is None
+        ),
         None in waiting,
         row.fidelity,
     )
@@ -221,6 +274,8 @@ def _shown(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, list[
                 occurrences.c.first_seen_at,
                 occurrences.c.removed_at,
                 folders.c.protocol,
+                folders.c.role,
+                folders.c.path,
             )
             .join(folders, folders.c.id == occurrences.c.folder_id)
             .where(occurrences.c.row_id.in_(some))

@@ -323,31 +323,9 @@ def _forget_unmatched(connection: sa.Connection, changes: Changes) -> None:
 
 
 def _insert_unmatched(
-    connection: sa.Connection, mailbox_id: int, new: Iterable[Unmatched], now: datetime
+    connection: sa.Connection, mailbox_id: int, new: Sequence[Unmatched], now: datetime
 ) -> None:
-    entries = list(new)
-    shown: dict[str, dict[str, str]] = {}
-    for protocol in {each.protocol for each in entries}:
-        header_keys = [each.header_key for each in entries if each.header_key]
-        shown[protocol] = shown_by_header(connection, mailbox_id, protocol, header_keys)
-    values = [
-        {
-            "mailbox_id": mailbox_id,
-            **listed_columns(each.listed),
-            "content_mark": each.listed.content_mark,
-            "own_key": each.own_key,
-            "compared_with": None
-            if each.may_match_later
-            else shown[each.protocol].get(each.header_key or "", ""),
-            "header_key": each.header_key,
-            "message_id": each.message_id,
-            "subject": each.subject,
-            "first_at": now,
-            "last_at": now,
-        }
-        for each in entries
-    ]
-    if not values:
+    if not new:
         return
     insertion = insert(connection, unmatched)
     names = ("own_key", "header_key", "message_id", "subject", "content_mark", "compared_with", "last_at")
@@ -356,8 +334,47 @@ def _insert_unmatched(
             index_elements=["folder_id", "native_id"],
             set_={name: insertion.excluded[name] for name in names},
         ),
-        values,
+        [
+            {
+                "mailbox_id": mailbox_id,
+                **listed_columns(each.listed),
+                "content_mark": each.listed.content_mark,
+                "own_key": each.own_key,
+                "compared_with": None,
+                "header_key": each.header_key,
+                "message_id": each.message_id,
+                "subject": each.subject,
+                "first_at": now,
+                "last_at": now,
+            }
+            for each in new
+        ],
     )
+    _note_what_is_shown(connection, mailbox_id, [each for each in new if not each.may_match_later])
+
+
+def _note_what_is_shown(connection: sa.Connection, mailbox_id: int, new: Sequence[Unmatched]) -> None:
+    """Keep what was shown of their headers: when it changes, they are compared again."""
+    for protocol in {each.protocol for each in new}:
+        some = [each for each in new if each.protocol == protocol]
+        header_keys = [each.header_key for each in some if each.header_key]
+        shown = shown_by_header(connection, mailbox_id, protocol, header_keys)
+        connection.execute(
+            sa.update(unmatched)
+            .where(
+                unmatched.c.folder_id == sa.bindparam("in_folder"),
+                unmatched.c.native_id == sa.bindparam("id_"),
+            )
+            .values(compared_with=sa.bindparam("shown")),
+            [
+                {
+                    "in_folder": each.listed.folder_id,
+                    "id_": each.listed.native_id,
+                    "shown": shown.get(each.header_key or "", ""),
+                }
+                for each in some
+            ],
+        )
 
 
 def identity_columns(identity: Identity | None) -> dict[str, Any]:

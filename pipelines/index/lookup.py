@@ -167,28 +167,60 @@ def message_ids_in_lake(connection: sa.Connection, mailbox_id: int, message_ids:
     return found
 
 
+def keys_of_message_ids(connection: sa.Connection, mailbox_id: int, message_ids: Sequence[str]) -> set[str]:
+    """Keys of the mailbox's messages with one of these Message-IDs."""
+    found: set[str] = set()
+    for some in chunks(message_ids):
+        found.update(
+            connection.scalars(
+                sa.select(messages.c.message_key).where(
+                    messages.c.mailbox_id == mailbox_id, messages.c.message_id.in_(some)
+                )
+            )
+        )
+    return found
+
+
 def shown_by_header(
     connection: sa.Connection, mailbox_id: int, protocol: str, header_keys: Sequence[str]
 ) -> dict[str, str]:
-    """Which messages of each of these header keys other protocols show now: their row ids as one text."""
-    found: dict[str, str] = {}
+    """What is shown of each of these header keys now, as one text that is another when any of it is.
+
+    Messages of the lake by folder, whichever protocol shows them, and what ``protocol`` shows
+    without a match or cannot deliver.
+    """
+    linked = (
+        sa.select(messages.c.header_key, sa.literal("="), messages.c.id, folders.c.id)
+        .select_from(occurrences)
+        .join(folders, folders.c.id == occurrences.c.folder_id)
+        .join(messages, messages.c.id == occurrences.c.row_id)
+        .where(messages.c.mailbox_id == mailbox_id, occurrences.c.removed_at.is_(None))
+    )
+    found: dict[str, set[str]] = {}
     for some in chunks(header_keys):
-        rows = connection.execute(
-            sa.select(messages.c.header_key, messages.c.id)
-            .distinct()
-            .join(occurrences, occurrences.c.row_id == messages.c.id)
-            .join(folders, folders.c.id == occurrences.c.folder_id)
-            .where(
-                messages.c.mailbox_id == mailbox_id,
-                messages.c.header_key.in_(some),
-                occurrences.c.removed_at.is_(None),
-                folders.c.protocol != protocol,
-            )
-            .order_by(messages.c.id)
-        )
-        for header_key, row_id in rows:
-            found[header_key] = f"{found.get(header_key, '')} {row_id}"
-    return found
+        for query in (
+            linked.where(messages.c.header_key.in_(some)),
+            *(
+                sa.select(table.c.header_key, sa.literal(sign), name, sa.literal(""))
+                .join(folders, folders.c.id == table.c.folder_id)
+                .where(table.c.mailbox_id == mailbox_id, table.c.header_key.in_(some), *wanted)
+                .where(folders.c.protocol == protocol)
+                for table, sign, name, wanted in (
+                    (unmatched, "?", unmatched.c.own_key, []),
+                    (quarantine, "!", quarantine.c.native_id, [quarantine.c.state == "open"]),
+                )
+            ),
+        ):
+            for header_key, *named in connection.execute(query.distinct()):
+                found.setdefault(header_key, set()).add(" ".join(map(str, named)))
+    return {header_key: "\n".join(sorted(shown)) for header_key, shown in found.items()}
+
+
+_BY_LISTING = (
+    occurrences.c.removed_at.is_(None),
+    occurrences.c.evidence.in_(("listing", "id")),
+    occurrences.c.raw_sha256.is_(None),
+)
 
 
 def linked_by_listing(connection: sa.Connection, folder_id: int) -> Sequence[sa.Row[Any]]:
@@ -196,13 +228,22 @@ def linked_by_listing(connection: sa.Connection, folder_id: int) -> Sequence[sa.
     return connection.execute(
         sa.select(occurrences, messages.c.message_key)
         .join(messages, messages.c.id == occurrences.c.row_id)
-        .where(
-            occurrences.c.folder_id == folder_id,
-            occurrences.c.removed_at.is_(None),
-            occurrences.c.evidence.in_(("listing", "id")),
-            occurrences.c.raw_sha256.is_(None),
-        )
+        .where(occurrences.c.folder_id == folder_id, *_BY_LISTING)
     ).all()
+
+
+def rest_on_listing(connection: sa.Connection, mailbox_id: int, message_keys: Sequence[str]) -> bool:
+    """Whether an id stands for one of these messages on the word of a listing alone."""
+    for some in chunks(message_keys):
+        linked = (
+            sa.select(occurrences.c.id)
+            .join(messages, messages.c.id == occurrences.c.row_id)
+            .where(occurrences.c.mailbox_id == mailbox_id, messages.c.message_key.in_(some), *_BY_LISTING)
+            .limit(1)
+        )
+        if connection.scalar(linked) is not None:
+            return True
+    return False
 
 
 def unmatched_entries(connection: sa.Connection, folder_id: int) -> Sequence[sa.Row[Any]]:

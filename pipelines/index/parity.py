@@ -8,9 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pipelines.index.candidates import place
 from pipelines.index.engine import Index
 from pipelines.index.inserting import insert
 from pipelines.index.lease import Lease, renew
+from pipelines.index.lookup import chunks
 from pipelines.index.tables import (
     acceptances,
     differences,
@@ -38,6 +40,8 @@ class Shown:
     message_key: str | None = None
     reason: str = ""
     """Why it cannot be had, for one in quarantine."""
+    place: str = ""
+    """Its folder, as both protocols call it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def shown_alone(
 def shown_in_vain(connection: sa.Connection, mailbox_id: int, protocol: str, role: str | None) -> list[Shown]:
     """Ids of ``protocol`` in quarantine: listed, and not to be had."""
     rows = connection.execute(
-        sa.select(quarantine, folders.c.path)
+        sa.select(quarantine, folders.c.path, folders.c.role)
         .join(folders, folders.c.id == quarantine.c.folder_id)
         .where(
             quarantine.c.mailbox_id == mailbox_id,
@@ -102,14 +106,14 @@ def shown_in_vain(connection: sa.Connection, mailbox_id: int, protocol: str, rol
 def shown_unmatched(
     connection: sa.Connection, mailbox_id: int, protocol: str, role: str | None
 ) -> list[Shown]:
-    """Ids of ``protocol`` for which the lake has no message."""
+    """Messages that ``protocol`` shows and the lake does not have; one place of each."""
     rows = connection.execute(
-        sa.select(unmatched, folders.c.path)
+        sa.select(unmatched, folders.c.path, folders.c.role)
         .join(folders, folders.c.id == unmatched.c.folder_id)
         .where(unmatched.c.mailbox_id == mailbox_id, *_read_folders(protocol, role))
         .order_by(unmatched.c.id)
     )
-    return [_shown(row) for row in rows]
+    return [_shown(row) for row in {row.own_key or row.id: row for row in rows}.values()]
 
 
 def shown_weakly(connection: sa.Connection, mailbox_id: int, protocol: str) -> list[Shown]:
@@ -118,16 +122,41 @@ def shown_weakly(connection: sa.Connection, mailbox_id: int, protocol: str) -> l
     return [_shown(row, message_key=row.message_key) for row in rows]
 
 
+def shown_once(
+    connection: sa.Connection, mailbox_id: int, protocol: str, header_keys: Sequence[str]
+) -> set[str]:
+    """Those of the header keys of which ``protocol`` shows one message and no other, in the lake or not."""
+    live = _live(mailbox_id, protocol, None).subquery()
+    waiting, held = (
+        sa.select(table)
+        .join(folders, folders.c.id == table.c.folder_id)
+        .where(table.c.mailbox_id == mailbox_id, *_read_folders(protocol, None), *wanted)
+        .subquery()
+        for table, wanted in ((unmatched, []), (quarantine, [quarantine.c.state == "open"]))
+    )
+    found: dict[str, set[tuple[str, object]]] = {each: set() for each in header_keys}
+    for shown, name in (
+        (live, live.c.row_id),
+        (waiting, sa.func.coalesce(waiting.c.own_key, waiting.c.native_id)),
+        (held, held.c.native_id),
+    ):
+        for some in chunks(header_keys):
+            rows = connection.execute(sa.select(shown.c.header_key, name).where(shown.c.header_key.in_(some)))
+            for header_key, named in rows:
+                found[header_key].add((shown.name, named))
+    return {header_key for header_key, messages_of_it in found.items() if len(messages_of_it) == 1}
+
+
 def shown_elsewhere(connection: sa.Connection, mailbox_id: int, protocol: str, other: str) -> list[Shown]:
     """Messages both protocols show, for the folders in which only ``protocol`` shows them.
 
     Folders are the same when they have the same role, or the same path and no role.
     """
-    place = sa.case((folders.c.role == "other", sa.func.lower(folders.c.path)), else_=folders.c.role)
-    ours = _live(mailbox_id, protocol, None).add_columns(place.label("place"))
-    theirs = _live(mailbox_id, other, None).add_columns(place.label("place")).subquery()
+    in_place = sa.case((folders.c.role == "other", sa.func.lower(folders.c.path)), else_=folders.c.role)
+    ours = _live(mailbox_id, protocol, None)
+    theirs = _live(mailbox_id, other, None).add_columns(in_place.label("place")).subquery()
     same_message = sa.exists().where(theirs.c.row_id == occurrences.c.row_id)
-    same_place = sa.exists().where(theirs.c.row_id == occurrences.c.row_id, theirs.c.place == place)
+    same_place = sa.exists().where(theirs.c.row_id == occurrences.c.row_id, theirs.c.place == in_place)
     rows = connection.execute(ours.where(same_message, ~same_place).order_by(occurrences.c.id))
     return [_shown(row, message_key=row.message_key) for row in rows]
 
@@ -279,7 +308,14 @@ def accepted(index: Index, mailbox_id: int) -> dict[str, Acceptance]:
 
 def _shown(row: sa.Row[Any], **more: Any) -> Shown:
     return Shown(
-        row.path, row.native_id, row.header_key, row.message_id, row.subject, row.received_at, **more
+        row.path,
+        row.native_id,
+        row.header_key,
+        row.message_id,
+        row.subject,
+        row.received_at,
+        place=place(row.role, row.path),
+        **more,
     )
 
 
@@ -296,6 +332,7 @@ def _live(mailbox_id: int, protocol: str, role: str | None) -> sa.Select[Any]:
             occurrences.c.native_id,
             occurrences.c.evidence,
             folders.c.path,
+            folders.c.role,
             messages.c.header_key,
             messages.c.message_id,
             messages.c.subject,

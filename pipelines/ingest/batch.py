@@ -1,5 +1,6 @@
 """What a mailbox's pass has read and not yet written: bounded in bytes and in messages."""
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ class Batch:
         self.totals = Totals()
         self.broken = False
         """A write failed: what was collected is neither written nor forgotten, so nothing can follow it."""
+        self._waiting: dict[tuple[int, str], Read] = {}
+        """What was left unmatched, by folder and native id, for as long as there is room for it."""
         self._budget = batch_bytes
         self._clear()
 
@@ -97,7 +100,8 @@ class Batch:
         own_content: bool = False,
         compared: bool = False,
         accepted: bool = False,
-        again: bool = False,
+        may_wait: bool = False,
+        in_part: bool = False,
         is_as_listed: Callable[[Entry], bool] = lambda _entry: True,
     ) -> None:
         """A message came; written at once if the batch is full with it.
@@ -105,9 +109,9 @@ class Batch:
         ``edited``: its id stood for other content before. ``own_content``: it is itself only,
         never a weak match of another protocol's message. ``compared``: unless the lake has its
         message, its id counts as unmatched and the lake gets nothing. ``accepted``: a form that
-        a person accepted stands for it. ``again``: it was compared before, and had no match.
-        ``is_as_listed`` asks the server whether it still lists
-        the message as it did before it was fetched.
+        a person accepted stands for it. ``may_wait``: its round will ``settle`` it, if it may be
+        another protocol's form of a message; ``in_part`` as there. ``is_as_listed`` asks the
+        server whether it still lists the message as it did before it was fetched.
         """
         entry, now = fetched.entry, self._clock.now()
         try:
@@ -134,7 +138,8 @@ class Batch:
                 own_content,
                 compared,
                 accepted,
-                again=again,
+                may_wait=may_wait,
+                in_part=in_part,
                 is_as_listed=is_as_listed,
             )
         )
@@ -162,6 +167,20 @@ class Batch:
                 fidelity=held.fidelity,
             )
         )
+
+    def settle(self, account: RoundAccount, native_id: str, *, in_part: bool, edited: bool) -> bool:
+        """Decide what has waited, once everything that its protocol shows was looked at.
+
+        ``in_part``: it was not. ``edited`` as for ``store``. False where its bytes were not kept.
+        """
+        read = self._waiting.pop((account.folder_id, native_id), None)
+        if read is None:
+            return False
+        self._touch(account)
+        account.stored += 1
+        account.bytes += len(read.mime)
+        self._take(dataclasses.replace(read, may_wait=False, in_part=in_part, edited=edited))
+        return True
 
     def _take(self, read: Read) -> None:
         self._read.append(read)
@@ -286,6 +305,8 @@ class Batch:
 
     def _sort_out(self) -> None:
         """Tell new from known and publish the files of what is new."""
+        if not self._read:
+            return
         with self._index.read() as connection:
             raws = known_raws(
                 connection, self.lease.mailbox_id, [read.record.raw_sha256 for read in self._read]
@@ -309,8 +330,10 @@ class Batch:
             # Bytes known under the key of an older normaliser stay with that message.
             # So do those of a form that its protocol has shown before, if with other headers.
             key = raws.get(digest) or weak.get(own_key, own_key)
-            if read.compared and key not in keys and digest not in expected:
-                self._leave_unmatched(read, may_match_later=own_key in forms.undecided)
+            waits = own_key in forms.waiting and digest not in raws
+            if (read.compared or waits) and key not in keys and digest not in expected:
+                later = read.may_wait or own_key in forms.undecided
+                self._leave_unmatched(read, may_match_later=later)
                 continue
             if digest in raws:
                 evidence = Evidence.BYTES
@@ -379,7 +402,7 @@ class Batch:
         self._flush_if_full()
 
     def _leave_unmatched(self, read: Read, *, may_match_later: bool) -> None:
-        """It came to be compared, and the lake has no message for it."""
+        """The lake has no message for it, and may not get one by it, or not yet."""
         read.account.stored -= 1
         read.account.unmatched += 1
         listed, record = _listed(read.account, read.entry), read.record
@@ -396,6 +419,8 @@ class Batch:
         )
         if read.edited:
             self.end(read.account, {read.entry.native_id})
+        if sum(len(each.mime) for each in self._waiting.values()) + len(read.mime) <= self._budget:
+            self._waiting[read.account.folder_id, read.entry.native_id] = read
 
     def _publish_raws(self, new: list[tuple[Read, str]]) -> None:
         for year, some in _by_year(new, lambda each: each[0].received_at).items():

@@ -2,7 +2,8 @@
 
 Exchange makes MIME for each protocol anew, and what it makes may differ in what a person
 reads. Such a form belongs to its message, where each side shows exactly one of its
-Message-ID, date, sender and subject, and nothing tells that it was edited in between.
+Message-ID, date, sender and subject, in the same folder, and nothing tells that it was
+edited in between.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,9 +12,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from pipelines.index.candidates import Candidate, known_forms, weak_candidates
+from pipelines.index.candidates import held_by_others, known_forms, places_of, weak_candidates
 from pipelines.index.changes import Changes, RoundAccount
-from pipelines.ingest.matching import changed_since
+from pipelines.ingest.matching import changed_since, may_be_held
 from pipelines.mime import Record
 from pipelines.sources.base import Entry
 
@@ -39,8 +40,10 @@ class Read:
     """Whether a form was accepted for its message, which now gives way to it."""
     fidelity: str = "mime"
     """Anything else names the form that it is."""
-    again: bool = False
-    """Whether it was compared before, and had no match."""
+    may_wait: bool = False
+    """Whether its round will come back to it when everything that its protocol shows was looked at."""
+    in_part: bool = False
+    """Whether not everything could be looked at, so that what it shows once may be there twice."""
     is_as_listed: Callable[[Entry], bool] = lambda _entry: True
     """Asks the server whether it still lists it as it did before it was fetched."""
 
@@ -55,9 +58,11 @@ class Forms:
     """Message keys by key of the form, where each side shows exactly one."""
     reads: dict[str, list[Read]] = field(default_factory=dict)
     """What came, by key, for the likely ones."""
+    waiting: set[str] = field(default_factory=set)
+    """Keys of what may be a form, if the protocol turns out to show nothing else like it."""
     undecided: set[str] = field(default_factory=set)
-    """Keys of what may be a form, and cannot be told to be one yet: it was changed after the lake had
-    read its message, or not all that its protocol shows has been looked at."""
+    """Keys of what may be a form, and cannot be told to be one now: it was changed after the lake had
+    read its message, or may be one that the other protocol cannot deliver."""
 
     def proven(self) -> dict[str, str]:
         """The known and the likely ones, these only if nothing was edited while it was being read."""
@@ -114,21 +119,28 @@ def _find_likely(
         if each.listed.content_mark is None or each.listed.content_mark not in compared.values()
     } | {read.record.message_key for read in reads if read.record.message_key in known}
     alone = weak_candidates(connection, mailbox_id, protocol, list(single), ids, own_keys, compared)
+    places = places_of(connection, {read.account.folder_id for read in reads}) if alone else {}
+    held_elsewhere = held_by_others(connection, mailbox_id, protocol) if alone else []
     for header_key, candidate in alone.items():
-        own_key = single[header_key][0].record.message_key
-        if any(_is_too_early(read, candidate) for read in single[header_key]):
+        some = single[header_key]
+        own_key = some[0].record.message_key
+        # They are one message: what is true of one of them is true of all.
+        in_place = [read for read in some if places[read.account.folder_id] in candidate.places]
+        if not in_place:
+            continue
+        if any(read.may_wait for read in some):
+            found.waiting.add(own_key)
+        elif any(
+            may_be_held(read.entry, header_key, each) for read in some for each in held_elsewhere
+        ) or all(changed_since(read.entry, candidate, places[read.account.folder_id]) for read in in_place):
             found.undecided.add(own_key)
         elif candidate.message_key not in taken:
             found.likely[own_key] = candidate.message_key
-            found.reads[own_key] = single[header_key]
-
-
-def _is_too_early(read: Read, candidate: Candidate) -> bool:
-    first_look = read.compared and not read.again
-    return first_look or changed_since(read.entry, candidate)
+            found.reads[own_key] = some
 
 
 def _are_one(reads: Sequence[Read], known: set[str]) -> bool:
     """Whether they are one message, which the lake does not have and which is no draft."""
     keys = {read.record.message_key for read in reads}
-    return len(keys) == 1 and not keys & known and not any(read.own_content for read in reads)
+    apart = any(read.own_content or read.in_part for read in reads)
+    return len(keys) == 1 and not keys & known and not apart

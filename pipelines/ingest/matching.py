@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from pipelines.index.candidates import Candidate, candidates
+from pipelines.index.candidates import Candidate, Held, candidates, held_by_others
 from pipelines.index.lookup import Elsewhere, Known
 from pipelines.sources.base import Entry
 
@@ -28,6 +28,8 @@ class Links:
     """Marks of content that were listed under the same headers, by header key."""
     doubted: set[str] = field(default_factory=set)
     """Message keys that ids with different marks could stand for: one of them at most is right."""
+    settled: int = 0
+    """Ids that were matched, or taken in, after they had waited."""
 
 
 def recognise(
@@ -35,6 +37,7 @@ def recognise(
     mailbox_id: int,
     protocol: str,
     entries: Sequence[Entry],
+    in_place: str,
     taken: set[str],
     links: Links,
     *,
@@ -42,44 +45,67 @@ def recognise(
 ) -> dict[str, str]:
     """Message keys by native id, for the entries that stand for a message of the lake.
 
-    ``taken``: message keys this folder has been given already; it and ``links`` are extended
-    by what is found. ``new_here``: only messages count that this protocol never showed, since
-    an edit gives a message a new id there.
+    ``in_place``: the folder, as ``pipelines.index.candidates.place`` has it. ``taken``: message
+    keys it has been given already; it and ``links`` are extended by what is found. ``new_here``:
+    only messages count that this protocol never showed, since an edit gives a message a new id
+    there.
     """
     header_keys = [each.identity.header_key if each.identity else None for each in entries]
     seen = Counter(header_keys)
     known = candidates(
         connection, mailbox_id, protocol, [key for key in header_keys if key and seen[key] == 1]
     )
+    held = held_by_others(connection, mailbox_id, protocol) if known else []
     found: dict[str, str] = {}
     for entry, header_key in zip(entries, header_keys, strict=True):
         if header_key and entry.content_mark:
             links.marks[header_key].add(entry.content_mark)
     for entry, header_key in zip(entries, header_keys, strict=True):
         some = known.get(header_key, []) if header_key else []
-        if len(some) != 1 or some[0].message_key in taken or changed_since(entry, some[0]):
+        if len(some) != 1 or not _is_marked_alike(entry, header_key, some[0], links):
             continue
-        if new_here and some[0].shown_before:
+        if some[0].message_key in taken or changed_since(entry, some[0], in_place):
             continue
-        if _agrees(entry, some[0]) and _is_marked_alike(entry, header_key, some[0], links):
+        if any(may_be_held(entry, header_key, each) for each in held):
+            continue
+        if _agrees(entry, some[0]) and not (new_here and some[0].shown_before):
             taken.add(some[0].message_key)
             found[entry.native_id] = some[0].message_key
     return found
 
 
-def changed_since(entry: Entry, candidate: Candidate) -> bool:
-    """Whether what is listed may have been edited after the candidate was read.
+def changed_since(entry: Entry, candidate: Candidate, in_place: str) -> bool:
+    """Whether what is listed may have come, or been edited, after the candidate was read.
 
     Where a protocol does not tell times of change, an edit gives a message another id. What
-    was last changed when it came was never edited.
+    was last changed when the candidate came was never edited; nor was, where nobody knows when
+    that was, what was last changed when it came itself.
     """
-    if candidate.read_at is None:
+    if not candidate.read_at:
         return True
+    read_at = candidate.read_at.get(in_place)
     if entry.modified_at is None:
+        read_at = read_at or max(candidate.read_at.values())
+    if read_at is None:
+        return True
+    changed_at = entry.modified_at or entry.received_at
+    if changed_at is None:
         return False
-    if entry.received_at and _second(entry.modified_at) == _second(entry.received_at):
-        return False
-    return entry.modified_at > candidate.read_at - _CLOCKS_DIFFER
+    if candidate.received_by_server:
+        if _second(changed_at) == _second(candidate.received_at):
+            return False
+    elif entry.modified_at and _second(entry.modified_at) == _second(entry.received_at):
+        return changed_at > read_at + _CLOCKS_DIFFER
+    return changed_at > read_at - _CLOCKS_DIFFER
+
+
+def may_be_held(entry: Entry, header_key: str | None, held: Held) -> bool:
+    """Whether what is listed may be what another protocol cannot deliver, and so no message of the lake."""
+    if held.header_key is not None:
+        return held.header_key == header_key
+    if held.received_at is None or entry.received_at is None:
+        return True
+    return abs(held.received_at - entry.received_at) <= _CLOCKS_DIFFER
 
 
 def is_edited(entry: Entry, known: Known) -> bool:

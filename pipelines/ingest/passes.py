@@ -180,14 +180,13 @@ class MailboxPass:
                 lambda one: one.walk(recognise_fresh=had_messages),
                 lambda one: one.check_bodies(share, links.doubted.union(doubted)),
                 Round.reconcile,
-                Round.settle,
+                lambda one: one.settle(in_part=bool(errors)),
+                # One that was settled can be what tells another.
+                lambda one: one.settle(in_part=bool(errors)) if links.settled else None,
                 Round.close,
             ]
             going = rounds
             for step in steps:
-                if step is Round.settle and compared and errors:
-                    # What a protocol shows once is known only where all that it shows is known.
-                    continue
                 going = [each for each in going if self._contained(each, step, errors)]
                 self._batch.flush()
         return [each.account for each in rounds]

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from pipelines.clock import Clock
 from pipelines.errors import RoundOpenError
+from pipelines.index.candidates import known_forms, place
 from pipelines.index.changes import Evidence, RoundAccount, Window
 from pipelines.index.engine import Index
 from pipelines.index.lookup import (
@@ -62,7 +63,8 @@ class Round:
         lake_is_new: bool = False,
         window: Window | None = None,
     ) -> None:
-        """``links``: what the walk over the whole mailbox recognises, shared by its rounds.
+        """``links``: what the walk over the whole mailbox recognises, shared by its rounds; a round
+        without is not followed by ``settle``.
 
         ``compared``: the folder is matched with the lake and brings nothing into it.
         ``shown_by_others``: another protocol has read the mailbox, so what is new here may be known.
@@ -76,7 +78,7 @@ class Round:
         self._lake_is_new = lake_is_new
         self._cursor, self._swept_at = row.cursor, row.swept_at
         self._taken: set[str] = set()
-        self._links = links or Links()
+        self._settles, self._links = links is not None, links or Links()
 
     def walk(self, *, recognise_fresh: bool) -> None:
         """Account for everything the server lists from the cursor on, and for what quarantine has due.
@@ -154,8 +156,13 @@ class Round:
                 f"its listing accounts for {self.account.lake_count}"
             )
 
-    def settle(self) -> None:
-        """Match again what had no message in the lake; where the protocol feeds the lake now, fetch it."""
+    def settle(self, *, in_part: bool) -> None:
+        """Match again what had no message in the lake; where the protocol feeds the lake now, take it in.
+
+        ``in_part``: not every folder could be read, so what is shown once may be there twice.
+        """
+        if in_part and self._compared:
+            return
         with self._index.read() as connection:
             rows = {
                 each.native_id: each
@@ -163,29 +170,38 @@ class Round:
                 if not self._batch.pending(self.account, each.native_id)
             }
             header_keys = [each.header_key for each in rows.values() if each.header_key]
-            mailbox_id = self._batch.lease.mailbox_id
-            shown = shown_by_header(connection, mailbox_id, self._source.protocol, header_keys)
+            mailbox_id, protocol = self._batch.lease.mailbox_id, self._source.protocol
+            shown = shown_by_header(connection, mailbox_id, protocol, header_keys)
             own_keys = [each.own_key for each in rows.values() if each.own_key]
-            came = message_rows(connection, mailbox_id, own_keys)
+            came = dict.fromkeys(own_keys & message_rows(connection, mailbox_id, own_keys).keys())
+            forms = known_forms(connection, mailbox_id, protocol, own_keys)
             stood = known_occurrences(connection, self.account.folder_id, list(rows)).keys()
         wanted = [
             row
             for row in rows.values()
             # A body that was compared with the same messages would not match now either.
-            if not self._compared or row.own_key in came or shown.get(row.header_key, "") != row.compared_with
+            if not self._compared
+            or row.own_key in came
+            or row.own_key in forms
+            or shown.get(row.header_key, "") != row.compared_with
         ]
         entries = self._as_listed_now([_unmatched_entry(each) for each in wanted])
         self._batch.expect(self.account, len(entries))
+        self._links.settled += len(entries)
         left = []
         for entry in entries:
-            row = rows[entry.native_id]
-            if row.own_key in came and entry.content_mark == row.content_mark:
-                self._batch.link(
-                    self.account, entry, row.own_key, evidence=Evidence.KEY, edited=row.native_id in stood
-                )
-            else:
+            row, edited = rows[entry.native_id], entry.native_id in stood
+            as_it_was = entry.content_mark == row.content_mark
+            if as_it_was and row.own_key in came:
+                self._batch.link(self.account, entry, row.own_key, evidence=Evidence.KEY, edited=edited)
+            elif as_it_was and row.own_key in forms:
+                key = forms[row.own_key]
+                self._batch.link(self.account, entry, key, evidence=Evidence.WEAK, edited=edited)
+            elif not as_it_was or not self._batch.settle(
+                self.account, entry.native_id, in_part=in_part, edited=edited
+            ):
                 left.append(entry)
-        self._fetch(left, edited=stood, again=True)
+        self._fetch(left, edited=stood, settling=True, in_part=in_part)
 
     def close(self) -> None:
         """Close the round. Raises ``RoundOpenError`` where an id has no outcome."""
@@ -342,6 +358,7 @@ class Round:
                 self._batch.lease.mailbox_id,
                 self._source.protocol,
                 told,
+                place(self._folder.role, self._folder.path),
                 self._taken,
                 self._links,
                 new_here=new_here,
@@ -358,12 +375,14 @@ class Round:
         *,
         edited: Collection[str],
         accepted: Collection[str] = (),
-        again: bool = False,
+        settling: bool = False,
+        in_part: bool = False,
     ) -> None:
         """Bring the messages.
 
         ``edited``: those of their ids that stood for other content before. ``accepted``: those
-        for whose messages accepted forms stand. ``again``: they were compared before.
+        for whose messages accepted forms stand. ``settling``: nothing comes after it in which
+        they could be settled; ``in_part`` as for ``settle``.
         """
         waiting = {each.native_id for each in entries}
         if not waiting:
@@ -385,7 +404,8 @@ class Round:
                     own_content=self._folder.role is Role.DRAFTS,
                     compared=self._compared,
                     accepted=was_accepted,
-                    again=again,
+                    may_wait=self._settles and not settling,
+                    in_part=in_part,
                     is_as_listed=self._is_as_listed,
                 )
             else:
