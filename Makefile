@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test lint simulate equality bench clean
+.PHONY: help install demo dev test lint simulate mutants equality bench clean
 
 help:
 	@echo "make demo     a tenant on this computer, its mail ingested, searched (about a minute)"
@@ -15,6 +15,7 @@ help:
 	@echo "make dev      Dagster's UI on the project (MAILOVER_CONFIG says which tenant)"
 	@echo "make lint     style, types, import contract"
 	@echo "make simulate random histories of a mailbox, its runs and their failures"
+	@echo "make mutants  faults put into the code, and how soon the simulation finds each"
 	@echo "make equality  all real mail through every protocol (CORPUS=folder with MANIFEST.tsv)"
 	@echo "make bench    speed and memory beside mbsync and notmuch"
 	@echo "make install  everything into $(VENV), the mailover command among it"
@@ -48,6 +49,9 @@ lint: install
 
 simulate: install
 	$(BIN)/python -m tests.simulation
+
+mutants: install
+	$(BIN)/python -m tests.simulation --mutants
 
 equality: install
 	$(BIN)/python -m tests.equality --corpus "$(or $(CORPUS),$(MAILOVER_CORPUS))"

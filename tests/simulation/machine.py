@@ -49,10 +49,11 @@ Tick = Callable[[Moment], None]
 class MemoryIndex(Index):
     """The index of one world; a process has one database, which the newest world owns."""
 
-    def __init__(self, tick: Tick, index_id: str) -> None:
+    def __init__(self, tick: Tick, committed: Callable[[], None], index_id: str) -> None:
+        """``committed`` is called after every commit, before anything else can happen."""
         self._engine, self._name = _engine(), "in memory"
         self._reading, self._writing = sqlite.READING, sqlite.WRITING
-        self._tick = tick
+        self._tick, self._committed = tick, committed
         self.lose(index_id)
 
     @contextmanager
@@ -61,6 +62,7 @@ class MemoryIndex(Index):
         with super().write() as connection:
             yield connection
             self._tick(Moment.INSIDE)
+        self._committed()
         self._tick(Moment.AFTER)
 
     def lose(self, index_id: str) -> None:
@@ -114,7 +116,9 @@ def _engine() -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        # What ``exec_driver_sql`` does, without a cursor of SQLAlchemy's for it.
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN")
 
     return engine
 
@@ -171,6 +175,11 @@ class _OneByOne:
 
     def shutdown(self, **_told: Any) -> None:
         pass
+
+
+def forget_leases() -> None:
+    """What a process that has died no longer knows."""
+    lease._HELD.clear()
 
 
 @contextmanager

@@ -124,6 +124,9 @@ class People:
             received_at = moment  # type: ignore[assignment]
         flags = frozenset({"draft"} if folder.role == "drafts" else ())
         message = self.model.store.deliver(KIM, folder.path, mime, received_at, flags)
+        if moment is not None:
+            # Put there by a program, with another's time of receipt.
+            message.modified_at = self.model.store._now()
         return f"{self.name(folder, message)} arrives"
 
     def _edit(self, first: int, second: int, third: int) -> str:

@@ -1,4 +1,4 @@
-"""What the servers showed and delivered, noted at their side: the truth that the lake is held against."""
+"""What the servers showed and delivered, noted at their side: what lake and index are held against."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,21 +23,28 @@ class Witness:
 
     delivered: dict[str, tuple[ProtocolName, str]] = field(default_factory=dict)
     """Protocol and content by the SHA-256 of bytes that were delivered; contents are the store's SHA-256."""
+    fed: set[str] = field(default_factory=set)
+    """Contents that were delivered by a protocol that fed the lake."""
     owed: dict[str, str] = field(default_factory=dict)
     """Contents that a feeding protocol showed in a round that was closed; where and when it did."""
     excused: set[str] = field(default_factory=set)
     """Contents that no listing told from another."""
+    covered: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
+    """Ids that were listed up to a cursor, by protocol, folder and cursor."""
     bodies: int = 0
 
 
 class WitnessedSource:
     """A source of the model tenant, watched: each command is a moment at which things can happen."""
 
-    def __init__(self, model: TenantModel, protocol: ProtocolName, tick: Tick, witness: Witness) -> None:
+    def __init__(
+        self, model: TenantModel, protocol: ProtocolName, tick: Tick, witness: Witness, *, feeds: bool
+    ) -> None:
         source = SOURCES[protocol](model, KIM)
         assert isinstance(source, ModelSource)
         self.protocol, self.ids_follow_moves = source.protocol, source.ids_follow_moves
         self._source, self._model, self._tick, self._witness = source, model, tick, witness
+        self._feeds = feeds
         self._shown: dict[Place, str] = {}
         """The content that stood behind an id when it was shown last."""
         tick(Moment.COMMAND)
@@ -68,9 +75,13 @@ class WitnessedSource:
         return self._source.folders()
 
     def changes(self, folder: Folder, cursor: str | None) -> Iterator[Page | Reset]:
+        listed: set[str] = set()
         for step in self._ticking(self._source.changes(folder, cursor)):
             if isinstance(step, Page):
-                self._show(folder, [each.native_id for each in step.entries])
+                native_ids = [each.native_id for each in step.entries]
+                self._show(folder, native_ids)
+                listed.update(native_ids)
+                self._witness.covered[self.protocol, folder.native, step.cursor] = set(listed)
             yield step
 
     def window(self, folder: Folder, since: datetime, before: datetime) -> Iterator[Sequence[Entry]]:
@@ -87,6 +98,8 @@ class WitnessedSource:
                 message = self._source._by_id(folder)[outcome.entry.native_id]
                 digest = tenant._sha256(outcome.mime)
                 self._witness.delivered[digest] = self.protocol, message.sha256
+                if self._feeds:
+                    self._witness.fed.add(message.sha256)
             yield outcome
 
     def native_ids(self, folder: Folder) -> set[str]:
@@ -110,3 +123,15 @@ class WitnessedSource:
             except StopIteration:
                 return
             yield step
+
+
+def listing(model: TenantModel, protocol: ProtocolName) -> dict[Place, tenant.Message]:
+    """What a protocol shows now, in folders that hold mail."""
+    source = SOURCES[protocol](model, KIM)
+    assert isinstance(source, ModelSource)
+    found: dict[Place, tenant.Message] = {}
+    for folder in source.folders():
+        if not folder.skipped:
+            live = source._live(folder)
+            found |= {(folder.native, source._native_id(live, each)): each for each in source._visible(live)}
+    return found

@@ -4,7 +4,6 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -17,22 +16,20 @@ from pipelines.cutover.parity import open_items
 from pipelines.cutover.passes import compare_now, read_mailbox
 from pipelines.cutover.phases import Phase
 from pipelines.cutover.policy import carry_out, plan
-from pipelines.cutover.switch import Order, Result, Switch, switch_all
+from pipelines.cutover.switch import Order, Result, switch_all
 from pipelines.errors import (
     ConnectionLostError,
-    LakeMismatchError,
     LeaseHeldError,
     LeaseLostError,
     MailboxRefusedError,
-    MailoverError,
     ThrottledError,
 )
-from pipelines.index.journal import phase_row
+from pipelines.index.journal import history, phase_row
 from pipelines.index.lease import hold
 from pipelines.index.mailboxes import add_mailboxes
 from pipelines.index.parity import Acceptance, accept, accepted, newest_parities
-from pipelines.index.tables import folders, mailboxes, messages, occurrences
-from pipelines.ingest.passes import contained
+from pipelines.index.tables import mailboxes
+from pipelines.ingest.passes import contained, feeding_protocol
 from pipelines.ingest.rebuild import rebuild
 from pipelines.ingest.renormalise import renormalise
 from pipelines.ingest.report import MailboxReport, Outcome
@@ -43,18 +40,16 @@ from pipelines.sandbox import store as tenant
 from pipelines.sources.base import Folder, ProtocolName, Source
 from tests.ingest.model import KIM, VirtualClock, configure
 from tests.simulation.history import Act, History, Setting, Step
-from tests.simulation.machine import Crash, MemoryIndex, Moment, QuickLake, without_threads
+from tests.simulation.judging import Cursors, Run, begin, blind_links, judge_error, judge_report, judge_switch
+from tests.simulation.machine import Crash, MemoryIndex, Moment, QuickLake, forget_leases, without_threads
+from tests.simulation.oracle import check, demand
 from tests.simulation.people import STANDARD, People
 from tests.simulation.witness import Witness, WitnessedSource
 from tests.tenant_model import TenantModel
 
 _BETWEEN_MOMENTS = 0.37
 """Seconds that pass with each moment."""
-_PHASES = (Phase.LEGACY, Phase.SHADOW, Phase.GRAPH, Phase.GRAPH)
-
-
-class Violation(AssertionError):  # noqa: N818 - what it is called in the field
-    """An invariant does not hold: a bug, of Mailover or of what this simulation takes for the truth."""
+PHASES = (Phase.LEGACY, Phase.SHADOW, Phase.GRAPH, Phase.GRAPH)
 
 
 class SimulatedWorkspace(Workspace):
@@ -67,23 +62,12 @@ class SimulatedWorkspace(Workspace):
         add_mailboxes(self.index, [(KIM, "legacy")])
 
     def open_source(self, mailbox: MailboxConfig, protocol: ProtocolName) -> Source:
-        return WitnessedSource(self._world.model, protocol, self._world.tick, self._world.witness)
+        world = self._world
+        feeds = protocol is feeding_protocol(self, mailbox)
+        return WitnessedSource(world.model, protocol, world.tick, world.witness, feeds=feeds)
 
     def close(self) -> None:
         """Index and lake belong to the world."""
-
-
-@dataclass
-class Run:
-    """What came of one step's run: its report or its switches, if it lived to tell."""
-
-    report: MailboxReport | None = None
-    switches: list[Switch] = field(default_factory=list)
-    crashed: bool = False
-    stolen: bool = False
-    """Whether another run took the mailbox over meanwhile."""
-    owed: list[tuple[str, str]] = field(default_factory=list)
-    """Contents, and where they were shown, of the rounds it closed as the feeding protocol."""
 
 
 class World:
@@ -102,12 +86,15 @@ class World:
         self.people = People(self.model, self.legacy)
         self._dead = self._nested = False
         self._ticks = 0
+        self._cursors = Cursors(self)
         self._armed: deque[Act] = deque()
-        self.index = MemoryIndex(self.tick, self._new_name())
+        self.index = MemoryIndex(self.tick, self._cursors.committed, self._new_name())
         self.lake = QuickLake(folder / "lake", self.tick)
         self.workspace = SimulatedWorkspace(self)
         self.journal: list[tuple[str, str]] = []
         """Phases from and to, of every switch that was done."""
+        self._uncopied: list[tuple[str, str]] | None = None
+        """The journal that the lake may still have, after a crash in the middle of a switch."""
         self.unfit = False
         """Whether the index was lost or put back, and the lake not verified since."""
         self._copy: tuple[sqlite3.Connection, list[tuple[str, str]]] | None = None
@@ -213,13 +200,13 @@ class World:
             if self.people.can(act):
                 self.say(f"  after it: {self.people.do(act)}")
         self._armed.clear()
+        if run.stolen:
+            self._order_journal()
         if run.crashed:
-            # What was being built from the lake is not fit before it is built again.
-            self.unfit |= step.act.name in ("rebuild", "verify", "quiet")
             self._start_again(step.act.numbers[0] if step.act.numbers else 0)
 
     def _start(self, act: Act) -> Run:
-        run = Run()
+        run = begin(self)
         self._runs.append(run)
         try:
             self._run(act, run)
@@ -229,62 +216,61 @@ class World:
             self.say("  → held by another run")
         except LeaseLostError:
             self.say("  → lost the mailbox to another run")
-            _demand(run.stolen, "a run lost its lease to nobody")
+            demand(run.stolen, "a run lost its lease to nobody")
         finally:
             self._runs.pop()
+        demand(not self._cursors.faults, "\n".join(self._cursors.faults))
         if not run.crashed:
             self._believe(run)
         return run
 
     def _believe(self, run: Run) -> None:
         report = run.report
-        if report and not run.stolen:
+        if not run.stolen:
             self.witness.owed.update(run.owed)
         if report:
             self.say(f"  → {_summary(report)}")
-            self._judge(report, run)
+            judge_report(self, report, run)
+            if not report.error:
+                self._uncopied = None
         for switch in run.switches:
             self.say(f"  → {switch.result}: {switch.why}")
             if switch.result is Result.DONE:
                 self.journal.append((switch.phase_from, switch.phase_to))
+                judge_switch(self, switch, run)
             if switch.error:
-                self._judge_error(switch.error, run)
+                judge_error(self, switch.error, run)
 
-    def _judge(self, report: MailboxReport, run: Run) -> None:
-        if report.error:
-            self._judge_error(report.error, run)
-        for error in (*report.folder_errors.values(), *report.compare_errors.values()):
-            self._judge_error(error, run)
+    def lease_holder(self) -> dict[str, Any] | None:
+        """Who has the mailbox, as the index tells it."""
+        with self.index.read() as connection:
+            found: dict[str, Any] | None = connection.scalar(sa.select(mailboxes.c.lease_holder))
+        return found
 
-    def _judge_error(self, error: MailoverError, run: Run) -> None:
-        """Only what was done to a run may be what it fails of."""
-        expected = isinstance(error, ConnectionLostError | ThrottledError | MailboxRefusedError)
-        expected |= isinstance(error, LeaseLostError) and run.stolen
-        expected |= isinstance(error, LakeMismatchError) and self.unfit
-        expected |= isinstance(error, LeaseHeldError)
-        _demand(expected, f"a run fails without a reason: {type(error).__name__}: {error}")
+    def _order_journal(self) -> None:
+        """Of two runs in one step, the journal tells which was the first to switch."""
+        found = self.index_journal()
+        if sorted(found) == sorted(self.journal):
+            self.journal = found
 
     def _start_again(self, number: int) -> None:
         """The machine is started again, or another one finds its lease."""
         self._dead = False
+        forget_leases()
         self.workspace = SimulatedWorkspace(self)
-        with sa_write(self.index) as connection:
-            holder = connection.scalar(sa.select(mailboxes.c.lease_holder))
-            if holder:
-                holder = {**holder, "started": "never"}
-                if number % 3 == 0:
-                    holder["machine"] = "another"
+        holder = self.lease_holder()
+        if holder:
+            holder = {**holder, "started": "never"} | ({"machine": "another"} if number % 3 == 0 else {})
+            with sa_write(self.index) as connection:
                 connection.execute(sa.update(mailboxes).values(lease_holder=holder))
         found = self.index_journal()
         if len(found) == len(self.journal) + 1:
             self.say("  the switch was done before the crash")
-            self.journal = found
+            self._uncopied, self.journal = self.journal, found
         self.say("  started again")
 
     def index_journal(self) -> list[tuple[str, str]]:
         """Phases from and to, as the index has them."""
-        from pipelines.index.journal import history
-
         row = phase_row(self.index, KIM)
         return [(each.phase_from, each.phase_to) for each in history(self.index, row.mailbox_id)]
 
@@ -297,7 +283,7 @@ class World:
             case "compare":
                 run.report = compare_now(self.workspace, self.mailbox)
             case "switch":
-                order = Order(_PHASES[act.numbers[0] % 4], "a person", "why not", act.numbers[1] == 0)
+                order = Order(PHASES[act.numbers[0] % 4], "a person", "why not", act.numbers[1] == 0)
                 run.switches.extend(switch_all(self.workspace, [self.mailbox], order))
             case "policy":
                 run.switches.extend(carry_out(self.workspace, plan(self.workspace).steps))
@@ -309,8 +295,10 @@ class World:
                 self._redo(act.name, run)
             case "held":
                 self._hold("worker-9", silent_for=timedelta())
+                run.held = True
                 run.report = read_mailbox(self.workspace, self.mailbox)
-                _demand(run.report.outcome is Outcome.BUSY, "a mailbox that another run writes was read")
+                kept = run.report.outcome is Outcome.BUSY or run.stolen
+                demand(kept, "a mailbox that another run writes was read")
                 self.clock.sleep(180)
             case "lose_index":
                 self.index.lose(self._new_name())
@@ -337,12 +325,15 @@ class World:
             self.say(f"  → {len(words)} accepted")
 
     def _verify(self) -> None:
+        # What is built from the lake is not fit before it is whole.
+        was_unfit, self.unfit = self.unfit, True
         found = verify(self.workspace, KIM)
         self.say(f"  → {found.to_json()}")
-        _demand(not found.damage, f"verify finds damage: {found.damage}")
-        _demand(self.unfit or not found.repaired, f"verify repairs what was right: {found.repaired}")
-        if not found.skipped:
-            self.unfit = False
+        demand(not found.damage, f"verify finds damage: {found.damage}")
+        demand(was_unfit or not found.repaired, f"verify repairs what was right: {found.repaired}")
+        self.unfit = was_unfit and bool(found.skipped)
+        if self._uncopied is not None and self.index_journal() == self._uncopied:
+            self.journal = self._uncopied
 
     def _redo(self, name: str, run: Run) -> None:
         run.report = MailboxReport(KIM, "lake")
@@ -350,6 +341,7 @@ class World:
             if name == "renormalise":
                 renormalise(self.workspace, lease, everything=True)
             else:
+                self.unfit = True
                 rebuild(self.workspace, lease)
                 self.unfit = False
 
@@ -362,8 +354,6 @@ class World:
 
     def quiet(self) -> None:
         """Nothing goes wrong for a while: one pass has to put everything right."""
-        from tests.simulation.oracle import check
-
         self._armed.clear()
         self.people.be_still()
         self.clock.sleep(3600)
@@ -371,7 +361,7 @@ class World:
             self._verify()
         run = self._start(Act("pass"))
         assert run.report
-        _demand(run.report.error is None, f"a quiet pass fails: {run.report.error}")
+        demand(run.report.error is None, f"a quiet pass fails: {run.report.error}")
         check(self, run.report)
 
     def end(self) -> None:
@@ -401,34 +391,8 @@ class World:
             where = f"{source.protocol} showed it in {folder.path} at {self.clock.now():%d %H:%M:%S}"
             shown = source.still_there(folder)
             self._runs[-1].owed += [(content, where) for content in shown.values()]
-            if source.protocol is self.legacy:
+            if shown and source.protocol is self.legacy:
                 self.witness.excused |= blind_links(self, folder, shown)
-
-
-def blind_links(world: World, folder: Folder, shown: dict[str, str]) -> set[str]:
-    """Contents that a legacy listing does not tell from the one their ids were linked to.
-
-    It shows the same headers, the same second of receipt and the same size, or has never shown
-    the message before, which leaves no size to compare (docs/simulation.md).
-    """
-    with world.index.read() as connection:
-        linked = connection.execute(
-            sa.select(occurrences.c.native_id, messages.c.raw_sha256)
-            .join(folders, folders.c.id == occurrences.c.folder_id)
-            .join(messages, messages.c.id == occurrences.c.row_id)
-            .where(
-                folders.c.native == folder.native,
-                folders.c.protocol == world.legacy,
-                occurrences.c.evidence == "listing",
-                occurrences.c.native_id.in_(list(shown)),
-            )
-        ).all()
-    contents = {row.native_id: world.witness.delivered[row.raw_sha256][1] for row in linked}
-    return {
-        shown[native_id]
-        for native_id, content in contents.items()
-        if content != shown[native_id] and world.same_letter(content, shown[native_id])
-    }
 
 
 @contextmanager
@@ -453,11 +417,6 @@ def _watched_rounds(world: World) -> Iterator[None]:
         yield
     finally:
         patched.close = real
-
-
-def _demand(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise Violation(otherwise)
 
 
 def _summary(report: MailboxReport) -> str:
@@ -493,7 +452,7 @@ def _configured(folder: Path, setting: Setting) -> Config:
 
 
 def live(history: History, folder: Path, seed: int = 0) -> World:
-    """Let a history happen, with its end. Raises ``Violation``; the world's trace tells the story."""
+    """Let a history happen, with its end. Raises ``InvariantBrokenError`` with the story as a note."""
     world = World(folder, history.setting, seed)
     try:
         with without_threads():
