@@ -33,6 +33,7 @@ storage:
 # ingest:
 #   batch_bytes: 32 MiB                             # held in memory before a batch is written
 #   concurrency: 4                                  # mailboxes read at the same time
+#   mailboxes_per_run: 100                          # that Dagster's schedule hands to one run
 
 # cutover:
 #   compare: listing                                # listing | sample 5% | full
