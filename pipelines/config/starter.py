@@ -19,6 +19,7 @@ tenant:
     # Or a certificate: one PEM file with certificate and private key.
     # certificate: {path: app.pem, passphrase_env: MAILOVER_KEY_PASSPHRASE}
   # cloud: public                                   # public | us-gov-high | us-gov-dod | china
+  # requests_per_second: 100                        # of Graph, over all mailboxes of a process
   # endpoints:                                      # a proxy, a sandbox, a test
   #   authority: https://localhost:8443
   #   graph: https://localhost:8443/v1.0

@@ -51,6 +51,25 @@ def all_addresses(index: Index) -> list[str]:
         return list(connection.scalars(sa.select(mailboxes.c.address).order_by(mailboxes.c.address)))
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a mailbox's reading stands."""
+
+    last_pass_at: datetime | None
+    """When it was last read to its end."""
+    last_error: str | None
+    """What its last pass has left undone; None where nothing."""
+
+
+def longest_waiting(index: Index) -> dict[str, Standing]:
+    """Every mailbox that the index knows; the longer since it was read to its end, the earlier."""
+    query = sa.select(mailboxes.c.address, mailboxes.c.last_pass_at, mailboxes.c.last_error).order_by(
+        mailboxes.c.last_pass_at.nulls_first(), mailboxes.c.id
+    )
+    with index.read() as connection:
+        return {address: Standing(*standing) for address, *standing in connection.execute(query)}
+
+
 def addresses_in(index: Index, phase: str) -> frozenset[str]:
     """The mailboxes that are in ``phase``."""
     with index.read() as connection:
@@ -133,6 +152,16 @@ def record_pass(index: Index, lease: Lease, error: str | None, now: datetime) ->
         renew(connection, lease, now)
         connection.execute(sa.update(mailboxes).where(mailboxes.c.id == lease.mailbox_id).values(outcome))
     lease.commits += 1
+
+
+def record_refusal(index: Index, lease: Lease, error: str, now: datetime) -> None:
+    """Note why a pass was not begun. It counts as no commit: the lake is not to be touched."""
+    with index.write() as connection:
+        connection.execute(
+            sa.update(mailboxes)
+            .where(mailboxes.c.id == lease.mailbox_id, mailboxes.c.lease_epoch == lease.epoch)
+            .values(last_error=error, last_error_at=now)
+        )
 
 
 def want_round(index: Index, address: str, now: datetime) -> None:
