@@ -1,17 +1,20 @@
 """What a pass leaves in Dagster's event log: one materialisation per asset and mailbox, never per message."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
 from assets.checks import log_evaluation
 from pipelines.index.parity import Parity
-from pipelines.index.status import status
+from pipelines.index.status import MailboxStatus, status
 from pipelines.ingest.checks import CheckResult, nothing_lost
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage
 from pipelines.ingest.workspace import Workspace
+
+FAILED_TAG = "mail/failed"
+"""On a run: how many of its mailboxes could not be read. The list of runs can be filtered by it."""
 
 
 def record_pass(
@@ -27,12 +30,10 @@ def record_pass(
         log_evaluation(context, "nothing_lost", failed, report.mailbox)
         return
     stages = list(Stage)
+    (state,) = status(workspace.index, [report.mailbox], workspace.clock.now())
     for written in stages[stages.index(stage) :]:
-        context.log_event(
-            dg.AssetMaterialization(
-                written.value, partition=report.mailbox, metadata=_metadata(workspace, written, report)
-            )
-        )
+        metadata = _metadata(state, written, report)
+        context.log_event(dg.AssetMaterialization(written.value, partition=report.mailbox, metadata=metadata))
     if stage is Stage.RAW_MESSAGES:
         result = nothing_lost(workspace, report.mailbox)
         log_evaluation(context, "nothing_lost", result, report.mailbox)
@@ -60,13 +61,25 @@ def parity_metadata(parity: Parity) -> dict[str, dg.MetadataValue]:
     return {"grade": dg.MetadataValue.text(parity.grade), **numbers}
 
 
+def record_failures(context: dg.AssetExecutionContext, failed: Mapping[str, str], among: int) -> None:
+    """Name the mailboxes that could not be read, with the reasons, where the run is looked at.
+
+    They do not fail the run, unless there were no others.
+    """
+    if not failed:
+        return
+    context.instance.add_run_tags(context.run.run_id, {FAILED_TAG: str(len(failed))})
+    if len(failed) == among:
+        raise dg.Failure("no mailbox could be read", metadata={"failed": {**failed}}, allow_retries=False)
+    context.log.error(f"{len(failed)} of {among} mailboxes could not be read: {', '.join(sorted(failed))}")
+
+
 def failed_mailboxes(reports: Sequence[MailboxReport]) -> dict[str, str]:
     """Mailboxes that could not be read, and why."""
     return {each.mailbox: str(each.error) for each in reports if each.outcome is Outcome.FAILED}
 
 
-def _metadata(workspace: Workspace, stage: Stage, report: MailboxReport) -> dict[str, dg.MetadataValue]:
-    (state,) = status(workspace.index, [report.mailbox], workspace.clock.now())
+def _metadata(state: MailboxStatus, stage: Stage, report: MailboxReport) -> dict[str, dg.MetadataValue]:
     figures: dict[str, float] = {
         "new_messages": report.messages,
         "seconds": round(report.seconds, 3),

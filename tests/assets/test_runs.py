@@ -5,7 +5,6 @@ import pytest
 from dagster import AssetKey, DagsterEventType, EventRecordsFilter
 
 from assets.resources import Mailover
-from assets.schedules import BATCH_SIZE
 from pipelines.ingest.stages import Stage
 from pipelines.ingest.workspace import Workspace
 from pipelines.lake import Dataset, partition
@@ -211,16 +210,3 @@ def test_the_sensor_keeps_the_partitions_in_step_with_the_configuration(
         result = sensor.evaluate_tick(context)
     added, deleted = result.dynamic_partitions_requests or []
     assert (added.partition_keys, deleted.partition_keys) == ([MAILBOXES[0]], ["gone@contoso.com"])
-
-
-def test_the_schedule_asks_for_one_run_per_batch(
-    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
-) -> None:
-    many = "".join(f"  - address: u{number}@contoso.com\n    legacy: imap\n" for number in range(BATCH_SIZE))
-    tenant.config_path.write_text(tenant.config_path.read_text() + many)
-    schedule = defs.get_repository_def().get_schedule_def("ingest_schedule")
-    with dg.build_schedule_context(instance=instance, resources={"mailover": Mailover()}) as context:
-        requests = schedule.evaluate_tick(context).run_requests
-    assert requests
-    sizes = [len(each.run_config["ops"]["mail"]["config"]["mailboxes"]) for each in requests]
-    assert sizes == [100, 3]
