@@ -1,5 +1,6 @@
 """What runs have in hand, so that nothing is asked of two of them."""
 
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -13,15 +14,18 @@ UNDER_WAY = [
 ]
 
 
-def mailboxes_in_hand(instance: dg.DagsterInstance, job: str, op: str) -> set[str]:
-    """The mailboxes of the job's runs that wait or go on, as the runs' config or partition names them.
+def mailboxes_in_hand(instance: dg.DagsterInstance, job: str, op: str) -> dict[str, datetime]:
+    """The mailboxes of the job's runs that wait or go on, and since when they are in the run's hand.
 
-    A run that names none is not counted: whether a mailbox is being written is for its lease to say.
+    Those are meant that the runs' config or partition names. A run that names none is not counted:
+    whether a mailbox is being written is for its lease to say.
     """
-    found: set[str] = set()
-    for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNDER_WAY)):
+    found: dict[str, datetime] = {}
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=UNDER_WAY)):
+        run = record.dagster_run
         ops: Any = run.run_config.get("ops", {})
-        found.update(ops.get(op, {}).get("config", {}).get("mailboxes", ()))
+        named = [*ops.get(op, {}).get("config", {}).get("mailboxes", ())]
         if partition := run.tags.get("dagster/partition"):
-            found.add(partition)
+            named.append(partition)
+        found.update(dict.fromkeys(named, record.create_timestamp))
     return found

@@ -59,13 +59,18 @@ class Standing:
     """When it was last read to its end."""
     last_error: str | None
     """What its last pass has left undone; None where nothing."""
+    last_error_at: datetime | None
+
+    def ended_before(self, moment: datetime) -> bool:
+        """Whether no pass has ended since, well or badly."""
+        return all(each is None or each < moment for each in (self.last_pass_at, self.last_error_at))
 
 
 def longest_waiting(index: Index) -> dict[str, Standing]:
     """Every mailbox that the index knows; the longer since it was read to its end, the earlier."""
-    query = sa.select(mailboxes.c.address, mailboxes.c.last_pass_at, mailboxes.c.last_error).order_by(
-        mailboxes.c.last_pass_at.nulls_first(), mailboxes.c.id
-    )
+    query = sa.select(
+        mailboxes.c.address, mailboxes.c.last_pass_at, mailboxes.c.last_error, mailboxes.c.last_error_at
+    ).order_by(mailboxes.c.last_pass_at.nulls_first(), mailboxes.c.id)
     with index.read() as connection:
         return {address: Standing(*standing) for address, *standing in connection.execute(query)}
 

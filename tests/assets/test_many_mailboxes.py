@@ -96,6 +96,17 @@ def test_a_tick_beside_runs_that_wait_or_go_on_asks_for_no_mailbox_twice(
     assert len(tick(defs, instance)[0]) == 4
 
 
+def test_a_mailbox_that_a_going_run_is_done_with_has_its_turn_again(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    requests, _ = tick(defs, instance)
+    start(instance, requests)
+    assert tick(defs, instance)[0] == []
+    read_at(tenant, {KIM: datetime.now(UTC)})
+    (request,), _ = tick(defs, instance)
+    assert batch(request) == [KIM]
+
+
 def test_a_run_of_one_partition_has_its_mailbox_in_hand(
     defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
 ) -> None:
