@@ -2,7 +2,7 @@
 
     python -m benchmarks.capacity                            10,000 mailboxes
     python -m benchmarks.capacity --mailboxes 500 --runs 2 --json
-    python -m benchmarks.capacity --plots docs               also draws how it grows with the runs at once
+    python -m benchmarks.capacity --plots docs               also draws how it grows
 
 Nothing is read: mailboxes of made-up sizes are walked as the pipelines walk them, in Dagster's runs of
 `ingest.mailboxes_per_run` mailboxes, `ingest.concurrency` of them at a time. Each mailbox keeps to the
@@ -30,6 +30,8 @@ from pipelines.sources.graph_requests import PAGE
 
 WELL_KNOWN = 8
 """Requests of the batch that asks for the well-known folders."""
+LOT = 50
+"""Requests that are admitted together, so that large tenants are simulated in seconds."""
 OWN_LIMIT, ALL_LIMIT, FLIGHT = "Graph's limit for a mailbox", "Graph's limit for all", "four in flight"
 CPU, NETWORK, IN_TURN = "CPU", "bandwidth", "one request after the other"
 
@@ -49,7 +51,7 @@ class Tenant:
     answer: float = field(default=0.15, metadata={"help": "seconds until Graph answers with a message"})
     page: float = field(default=1.0, metadata={"help": "seconds until Graph answers with a page of 500"})
     small: float = field(default=0.1, metadata={"help": "seconds until Graph answers anything else"})
-    cpu: float = field(default=0.006, metadata={"help": "CPU seconds for a message"})
+    cpu: float = field(default=0.004, metadata={"help": "CPU seconds for a message"})
     idle_cpu: float = field(default=0.06, metadata={"help": "CPU seconds for a mailbox's round in Dagster"})
     listed_cpu: float = field(default=0.0003, metadata={"help": "CPU seconds for a message that is compared"})
     start: float = field(default=5.0, metadata={"help": "seconds until a run has started"})
@@ -191,10 +193,12 @@ class Simulation:
         yield self._done(waits | {CPU: self._core(run, tenant.idle_cpu)})
         for start in range(0, work.messages, PAGE):
             listed = min(PAGE, work.messages - start)
+            answered = self._clock.passed + tenant.page
             yield from self._admitted(pace, 1 + listed * work.bodies)
-            waits = {FLIGHT: tenant.page}
+            waits = {FLIGHT: answered - self._clock.passed}
             if work.bodies:
-                waits = {FLIGHT: tenant.page + listed * tenant.answer / AT_ONCE}
+                # While requests wait for their leave, earlier ones are answered.
+                waits[FLIGHT] = max(waits[FLIGHT] + listed * tenant.answer / AT_ONCE, tenant.answer)
                 waits[NETWORK] = self._transfer(listed)
             yield self._done(
                 waits | {CPU: self._core(run, listed * (tenant.cpu if work.bodies else tenant.listed_cpu))}
@@ -203,11 +207,13 @@ class Simulation:
     def _admitted(self, pace: Pace, requests: int) -> Passing:
         """Until both paces have let the requests go."""
         self._account.requests += requests
-        for bound, each in ((OWN_LIMIT, pace), (ALL_LIMIT, self._all)):
-            now = self._clock.passed
-            each.admit(requests)
-            self._account.bound[bound] += self._clock.passed - now
-            yield self._clock.passed
+        for start in range(0, requests, LOT):
+            for bound, each in ((OWN_LIMIT, pace), (ALL_LIMIT, self._all)):
+                now = self._clock.passed
+                each.admit(min(LOT, requests - start))
+                self._account.bound[bound] += self._clock.passed - now
+                if self._clock.passed > now:
+                    yield self._clock.passed
 
     def _core(self, run: Run, seconds: float) -> float:
         """Seconds until the run's core has done so much more."""
@@ -225,8 +231,8 @@ class Simulation:
     def _done(self, waits: Mapping[str, float]) -> float:
         """When the longest of these is over; it is what the mailbox is bound by."""
         bound = max(waits, key=lambda each: waits[each])
-        self._account.bound[bound] += waits[bound]
-        return self._clock.passed + waits[bound]
+        self._account.bound[bound] += max(waits[bound], 0.0)
+        return self._clock.passed + max(waits[bound], 0.0)
 
 
 def first_sync(tenant: Tenant) -> Account:
@@ -285,7 +291,7 @@ def measure(tenant: Tenant) -> dict[str, Any]:
     }
 
 
-def growth(tenant: Tenant) -> dict[str, Line]:
+def syncs_by_runs(tenant: Tenant) -> dict[str, Line]:
     """Hours of the first sync, by the runs at once, for each time that Graph takes to answer."""
     runs = [1, 2, 4, 8, 16, 32, 64]
     return {
@@ -295,6 +301,35 @@ def growth(tenant: Tenant) -> dict[str, Line]:
         ]
         for answer in (0.1, 0.15, 0.3, 0.6)
     }
+
+
+def rounds_by_mailboxes(tenant: Tenant) -> dict[str, Line]:
+    """Minutes of a round with usual news, by the mailboxes of the tenant, for each concurrency."""
+    return {
+        str(concurrency): [
+            (each, round_(replace(tenant, mailboxes=each, concurrency=concurrency)).seconds / 60)
+            for each in (100, 300, 1_000, 3_000, 10_000)
+        ]
+        for concurrency in (4, 8, 16, 32)
+    }
+
+
+def draw(tenant: Tenant, folder: Path) -> None:
+    """Both as SVG."""
+    syncs = draw_lines(
+        syncs_by_runs(tenant),
+        f"Hours of a first full sync of {tenant.mailboxes:,} mailboxes, a core for each run",
+        across="runs at once",
+        key="Graph answers in",
+    )
+    (folder / "capacity-first-sync.svg").write_text(syncs)
+    rounds = draw_lines(
+        rounds_by_mailboxes(tenant),
+        f"Minutes of a round, {tenant.runs} runs at once",
+        across="mailboxes",
+        key="ingest.concurrency",
+    )
+    (folder / "capacity-rounds.svg").write_text(rounds)
 
 
 def _tell(figures: dict[str, Any]) -> None:
@@ -331,7 +366,7 @@ def main() -> None:
             name, type=kind, default=each.default, help=f"{each.metadata['help']} (default {each.default})"
         )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw capacity.svg into this folder")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw how it grows into this folder")
     options = vars(parser.parse_args())
     as_json, plots = options.pop("json"), options.pop("plots")
     tenant = Tenant(**options)
@@ -341,9 +376,7 @@ def main() -> None:
     else:
         _tell(figures)
     if plots:
-        title = f"First full sync of {tenant.mailboxes:,} mailboxes: hours by runs at once, a core each"
-        drawing = draw_lines(growth(tenant), title, across="runs at once", key="Graph answers in")
-        (plots / "capacity.svg").write_text(drawing)
+        draw(tenant, plots)
 
 
 if __name__ == "__main__":

@@ -152,10 +152,12 @@ def instance_of(place: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def measure(sizes: Sequence[int] = SIZES, protocol: str = "imap", rounds: int = 3) -> list[dict[str, float]]:
-    """For each size of the tenant what a mailbox costs; medians of ``rounds``."""
+def measure(
+    sizes: Sequence[int] = SIZES, protocol: str = "imap", rounds: int = 3, run: int = RUN
+) -> list[dict[str, float]]:
+    """For each size of the tenant what a mailbox of a run costs; medians of ``rounds``."""
     with scratch() as place, instance_of(place) as instance:
-        options = ["--mailboxes", str(min(RUN, max(sizes))), "--messages", str(20 * min(RUN, max(sizes)))]
+        options = ["--mailboxes", str(run), "--messages", str(20 * run)]
         with running_sandbox(place / "sandbox", *options) as sandbox:
             many = ManyMailboxes(sandbox, protocol)
             environment = {"MAILOVER_CLIENT_SECRET": sandbox.secret, "MAILOVER_CONFIG": str(many.path)}
