@@ -1,7 +1,7 @@
 """What a pass leaves in Dagster's event log: one materialisation per asset and mailbox, never per message."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import dagster as dg
 
@@ -17,10 +17,27 @@ FAILED_TAG = "mail/failed"
 """On a run: how many of its mailboxes could not be read. The list of runs can be filtered by it."""
 
 
+def shown_before(context: dg.AssetExecutionContext, mailboxes: Collection[str]) -> set[str]:
+    """Those mailboxes of which Dagster has seen a pass through all stages."""
+    if not mailboxes:
+        return set()
+    last, made = dg.AssetKey(Stage.MESSAGE_INDEX), dg.DagsterEventType.ASSET_MATERIALIZATION
+    return set(context.instance.get_latest_storage_id_by_partition(last, made, set(mailboxes)))
+
+
 def record_pass(
-    context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage, report: MailboxReport
+    context: dg.AssetExecutionContext,
+    workspace: Workspace,
+    stage: Stage,
+    report: MailboxReport,
+    *,
+    shown: bool,
 ) -> None:
-    """Log what became of one mailbox; the numbers plot over time."""
+    """Log what became of one mailbox; the numbers plot over time.
+
+    ``shown``: Dagster has seen the mailbox before. Then a pass that brought nothing leaves
+    word of itself alone: most passes do, and the event log keeps everything.
+    """
     if report.outcome is Outcome.BUSY:
         context.log.info(str(report.error))
         return
@@ -30,8 +47,11 @@ def record_pass(
         log_evaluation(context, "nothing_lost", failed, report.mailbox)
         return
     stages = list(Stage)
+    written_to = stages[stages.index(stage) :]
+    if shown and stage is Stage.RAW_MESSAGES and not report.messages:
+        written_to = [stage]
     (state,) = status(workspace.index, [report.mailbox], workspace.clock.now())
-    for written in stages[stages.index(stage) :]:
+    for written in written_to:
         metadata = _metadata(state, written, report)
         context.log_event(dg.AssetMaterialization(written.value, partition=report.mailbox, metadata=metadata))
     if stage is Stage.RAW_MESSAGES:
@@ -40,10 +60,11 @@ def record_pass(
     if report.parity:
         metadata = parity_metadata(report.parity)
         context.log_event(dg.AssetMaterialization("parity", partition=report.mailbox, metadata=metadata))
-    context.log.info(
-        f"{report.mailbox}: {report.messages} new messages, {report.total('bytes')} bytes, "
-        f"{report.total('quarantined')} quarantined, {len(report.folder_errors)} folders failed"
-    )
+    if report.messages or report.outcome is Outcome.ATTENTION:
+        context.log.info(
+            f"{report.mailbox}: {report.messages} new messages, {report.total('bytes')} bytes, "
+            f"{report.total('quarantined')} quarantined, {len(report.folder_errors)} folders failed"
+        )
 
 
 def parity_metadata(parity: Parity) -> dict[str, dg.MetadataValue]:

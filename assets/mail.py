@@ -6,7 +6,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from assets.events import failed_mailboxes, record_failures, record_pass
+from assets.events import failed_mailboxes, record_failures, record_pass, shown_before
 from assets.partitions import mailboxes, partitions_of
 from assets.resources import Mailover
 from pipelines.config import MailboxConfig
@@ -82,9 +82,10 @@ def mail(context: dg.AssetExecutionContext, config: Reading, mailover: Mailover)
     with mailover.workspace() as workspace:
         chosen, failed = _chosen(context, workspace, config)
         among = len(chosen) + len(failed)
+        shown = shown_before(context, [each.address for each in chosen])
         reports = []
         for report in run_stage(workspace, stage, chosen, read=read_mailbox):
-            record_pass(context, workspace, stage, report)
+            record_pass(context, workspace, stage, report, shown=report.mailbox in shown)
             reports.append(report)
     record_failures(context, failed | failed_mailboxes(reports), among)
     yield from ()

@@ -5,6 +5,7 @@ import pytest
 from dagster import AssetKey, DagsterEventType, EventRecordsFilter
 
 from assets.resources import Mailover
+from pipelines.ingest.passes import ingest_mailbox
 from pipelines.ingest.stages import Stage
 from pipelines.ingest.workspace import Workspace
 from pipelines.lake import Dataset, partition
@@ -80,6 +81,20 @@ def test_one_run_brings_every_mailbox_through_all_stages(
         total = sum(each.metadata["dagster/row_count"].value for each in found.values())  # type: ignore[misc]
         assert total == 120
     assert evaluations(instance, "nothing_lost") == dict.fromkeys(MAILBOXES, True)
+
+
+def test_a_pass_that_brings_nothing_leaves_one_materialisation(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    with Workspace(tenant.config) as workspace:
+        assert ingest_mailbox(workspace, workspace.config.mailbox(MAILBOXES[0])).messages
+    for _ in range(2):
+        assert run(defs, "ingest", instance).success
+    passes = {
+        stage: len(instance.fetch_materializations(AssetKey(stage), limit=100).records) for stage in Stage
+    }
+    assert passes == {Stage.RAW_MESSAGES: 6, Stage.MESSAGES: 3, Stage.MESSAGE_INDEX: 3}
+    assert sorted(materialised(instance, "messages")) == MAILBOXES, "also of what was read before Dagster"
 
 
 def test_a_batch_in_the_run_config_serves_those_mailboxes_only(

@@ -36,7 +36,7 @@ def test_one_large_mailbox_takes_what_graphs_limit_lets_through() -> None:
 )
 def test_what_is_scarce_bounds_it(change: dict[str, float], seconds: float, bound: str) -> None:
     account = first_sync(replace(ALONE, **change))  # type: ignore[arg-type]
-    assert 0.95 * seconds < account.seconds < 1.1 * seconds
+    assert 0.95 * seconds < account.seconds < 1.2 * seconds
     assert max(account.bound, key=lambda each: account.bound[each]) == bound
 
 
@@ -67,4 +67,5 @@ def test_the_command_prints_json_and_draws(
     assert json.loads(capsys.readouterr().out)["assumed"]["mailboxes"] == 20
     drawn = [each.read_text() for each in sorted(tmp_path.glob("*.svg"))]
     assert len(drawn) == 2
-    assert all(each.startswith("<svg ") and each.count("<polyline") == 4 for each in drawn)
+    assert all(each.startswith("<svg ") for each in drawn)
+    assert [each.count("<polyline") for each in drawn] == [3, 4]
