@@ -6,13 +6,7 @@ from pathlib import Path
 from traceback import extract_tb
 
 from pipelines.config import MailboxConfig
-from pipelines.errors import (
-    FolderGoneError,
-    LakeMismatchError,
-    LeaseHeldError,
-    LeaseLostError,
-    MailoverError,
-)
+from pipelines.errors import FolderGoneError, LeaseHeldError, LeaseLostError, MailoverError
 from pipelines.index.changes import RoundAccount
 from pipelines.index.lease import Lease, hold
 from pipelines.index.lookup import has_messages, shown_by_others
@@ -117,7 +111,7 @@ class MailboxPass:
         self.report, self._progress = report, progress
         try:
             renormalise(workspace, lease)
-        except LakeMismatchError as error:
+        except MailoverError as error:
             record_refusal(workspace.index, lease, error.message, workspace.clock.now())
             raise
         self._batch = Batch(
