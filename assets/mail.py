@@ -80,7 +80,7 @@ def mail(context: dg.AssetExecutionContext, config: Reading, mailover: Mailover)
     """Run the first selected stage, and those that follow from it, over the run's mailboxes."""
     stage = _first_selected(context)
     with mailover.workspace() as workspace:
-        chosen, failed = _chosen(context, workspace, config)
+        chosen, failed = _chosen(context, workspace, config, stage)
         among = len(chosen) + len(failed)
         shown = shown_before(context, [each.address for each in chosen])
         reports = []
@@ -97,7 +97,7 @@ def _first_selected(context: dg.AssetExecutionContext) -> Stage:
 
 
 def _chosen(
-    context: dg.AssetExecutionContext, workspace: Workspace, config: Reading
+    context: dg.AssetExecutionContext, workspace: Workspace, config: Reading, stage: Stage
 ) -> tuple[list[MailboxConfig], dict[str, str]]:
     """The run's mailboxes, longest waiting first; and those that are configured no more, with the reason.
 
@@ -113,7 +113,7 @@ def _chosen(
             failed[address] = str(unknown)
     if not chosen and not failed:
         chosen = workspace.config.select([])
-    if context.run.is_resume_retry:
+    if context.run.is_resume_retry and stage is Stage.RAW_MESSAGES:
         first = context.instance.get_run_record_by_id(str(context.run.root_run_id))
         return left_undone(workspace, chosen, first.create_timestamp if first else None), failed
     return left_undone(workspace, chosen) if config.failed else in_turn(workspace, chosen), failed
