@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -11,7 +11,7 @@ from pipelines.index.inserting import insert
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks
 from pipelines.index.quarantine import WAITING
-from pipelines.index.tables import folders, mailboxes, occurrences, quarantine, unmatched
+from pipelines.index.tables import folders, mailboxes, occurrences, quarantine, rounds, unmatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,10 @@ def _end_vanished(connection: sa.Connection, vanished: Sequence[int], now: datet
 
 
 def record_pass(index: Index, lease: Lease, error: str | None, now: datetime) -> None:
-    """Note how the mailbox's pass ended: with nothing left undone, or with ``error``."""
+    """Note how the mailbox's pass ended: with nothing left undone, or with ``error``.
+
+    Accounts of rounds of more than a week ago are forgotten where a newer one took their place.
+    """
     outcome: dict[str, object] = (
         {"last_pass_at": now, "last_error": None, "failed_passes": 0}
         if error is None
@@ -156,7 +159,25 @@ def record_pass(index: Index, lease: Lease, error: str | None, now: datetime) ->
     with index.write() as connection:
         renew(connection, lease, now)
         connection.execute(sa.update(mailboxes).where(mailboxes.c.id == lease.mailbox_id).values(outcome))
+        connection.execute(_FORGET_ROUNDS, {"row_id": lease.mailbox_id, "long_ago": now - _ROUNDS_KEPT})
     lease.commits += 1
+
+
+_ROUNDS_KEPT = timedelta(days=7)
+"""Rounds of every quarter of an hour would be what the index mostly holds; only the newest are asked for."""
+_newer = rounds.alias("newer")
+_FORGET_ROUNDS = sa.delete(rounds).where(
+    rounds.c.mailbox_id == sa.bindparam("row_id"),
+    rounds.c.started_at < sa.bindparam("long_ago"),
+    # The last one of a folder that was reconciled stays, however old, and whatever came after it.
+    sa.exists().where(
+        _newer.c.mailbox_id == rounds.c.mailbox_id,
+        _newer.c.folder_id == rounds.c.folder_id,
+        _newer.c.id > rounds.c.id,
+        _newer.c.closed_at.is_not(None),
+        _newer.c.server_count.is_not(None),
+    ),
+)
 
 
 def record_refusal(index: Index, lease: Lease, error: str, now: datetime) -> None:
