@@ -23,7 +23,7 @@ def add_round(index: Index, lease: Lease, folder: int, days_ago: int, *, closed:
     with index.write() as connection:
         account = {"mailbox_id": lease.mailbox_id, "folder_id": folder, "started_at": started}
         added = sa.insert(rounds).values(**account, **COUNTS, **ended).returning(rounds.c.id)
-        return connection.execute(added).scalar_one()
+        return int(connection.execute(added).scalar_one())
 
 
 @pytest.mark.both_indexes
