@@ -11,6 +11,7 @@ from assets.events import parity_metadata
 from assets.mail import Batch
 from assets.partitions import mailboxes, partitions_of
 from assets.resources import Mailover
+from assets.under_way import UNDER_WAY
 from pipelines.cutover.parity import Grade, may_switch
 from pipelines.cutover.passes import compare_now
 from pipelines.cutover.phases import Phase
@@ -166,7 +167,7 @@ def waves_job() -> None:
 @dg.sensor(job=waves_job, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)
 def promote_waves(context: dg.SensorEvaluationContext, mailover: Mailover) -> dg.RunRequest | dg.SkipReason:
     """Start ``waves`` when the policy wants something moved and no such run is under way."""
-    under_way = dg.RunsFilter(job_name="waves", statuses=_UNDER_WAY)
+    under_way = dg.RunsFilter(job_name="waves", statuses=UNDER_WAY)
     if context.instance.get_runs(under_way, limit=1):
         return dg.SkipReason("mailboxes are being moved")
     with mailover.workspace() as workspace:
@@ -176,13 +177,6 @@ def promote_waves(context: dg.SensorEvaluationContext, mailover: Mailover) -> dg
     stopped = "; ".join(f"{each.name}: {each.stopped}" for each in made.waves if each.stopped)
     return dg.SkipReason(stopped or "nothing is to be moved now")
 
-
-_UNDER_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
 
 phases_job = dg.define_asset_job(
     "count_phases", selection=[phases], description="Count phases and waves for the timeline."

@@ -1,23 +1,43 @@
 """What a pass leaves in Dagster's event log: one materialisation per asset and mailbox, never per message."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import dagster as dg
 
 from assets.checks import log_evaluation
 from pipelines.index.parity import Parity
-from pipelines.index.status import status
+from pipelines.index.status import MailboxStatus, status
 from pipelines.ingest.checks import CheckResult, nothing_lost
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage
 from pipelines.ingest.workspace import Workspace
 
+FAILED_TAG = "mail/failed"
+"""On a run: how many of its mailboxes could not be read. The list of runs can be filtered by it."""
+
+
+def shown_before(context: dg.AssetExecutionContext, mailboxes: Collection[str]) -> set[str]:
+    """Those mailboxes of which Dagster has seen a pass through all stages."""
+    if not mailboxes:
+        return set()
+    last, made = dg.AssetKey(Stage.MESSAGE_INDEX), dg.DagsterEventType.ASSET_MATERIALIZATION
+    return set(context.instance.get_latest_storage_id_by_partition(last, made, set(mailboxes)))
+
 
 def record_pass(
-    context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage, report: MailboxReport
+    context: dg.AssetExecutionContext,
+    workspace: Workspace,
+    stage: Stage,
+    report: MailboxReport,
+    *,
+    shown: bool,
 ) -> None:
-    """Log what became of one mailbox; the numbers plot over time."""
+    """Log what became of one mailbox; the numbers plot over time.
+
+    ``shown``: Dagster has seen the mailbox before. Then a pass that brought nothing leaves
+    word of itself alone: most passes do, and the event log keeps everything.
+    """
     if report.outcome is Outcome.BUSY:
         context.log.info(str(report.error))
         return
@@ -27,22 +47,24 @@ def record_pass(
         log_evaluation(context, "nothing_lost", failed, report.mailbox)
         return
     stages = list(Stage)
-    for written in stages[stages.index(stage) :]:
-        context.log_event(
-            dg.AssetMaterialization(
-                written.value, partition=report.mailbox, metadata=_metadata(workspace, written, report)
-            )
-        )
+    written_to = stages[stages.index(stage) :]
+    if shown and stage is Stage.RAW_MESSAGES and not report.messages:
+        written_to = [stage]
+    (state,) = status(workspace.index, [report.mailbox], workspace.clock.now())
+    for written in written_to:
+        metadata = _metadata(state, written, report)
+        context.log_event(dg.AssetMaterialization(written.value, partition=report.mailbox, metadata=metadata))
     if stage is Stage.RAW_MESSAGES:
         result = nothing_lost(workspace, report.mailbox)
         log_evaluation(context, "nothing_lost", result, report.mailbox)
     if report.parity:
         metadata = parity_metadata(report.parity)
         context.log_event(dg.AssetMaterialization("parity", partition=report.mailbox, metadata=metadata))
-    context.log.info(
-        f"{report.mailbox}: {report.messages} new messages, {report.total('bytes')} bytes, "
-        f"{report.total('quarantined')} quarantined, {len(report.folder_errors)} folders failed"
-    )
+    if report.messages or report.outcome is Outcome.ATTENTION:
+        context.log.info(
+            f"{report.mailbox}: {report.messages} new messages, {report.total('bytes')} bytes, "
+            f"{report.total('quarantined')} quarantined, {len(report.folder_errors)} folders failed"
+        )
 
 
 def parity_metadata(parity: Parity) -> dict[str, dg.MetadataValue]:
@@ -60,13 +82,25 @@ def parity_metadata(parity: Parity) -> dict[str, dg.MetadataValue]:
     return {"grade": dg.MetadataValue.text(parity.grade), **numbers}
 
 
+def record_failures(context: dg.AssetExecutionContext, failed: Mapping[str, str], among: int) -> None:
+    """Name the mailboxes that could not be read, with the reasons, where the run is looked at.
+
+    They do not fail the run, unless there were no others.
+    """
+    if not failed:
+        return
+    context.instance.add_run_tags(context.run.run_id, {FAILED_TAG: str(len(failed))})
+    if len(failed) == among:
+        raise dg.Failure("no mailbox could be read", metadata={"failed": {**failed}}, allow_retries=False)
+    context.log.error(f"{len(failed)} of {among} mailboxes could not be read: {', '.join(sorted(failed))}")
+
+
 def failed_mailboxes(reports: Sequence[MailboxReport]) -> dict[str, str]:
     """Mailboxes that could not be read, and why."""
     return {each.mailbox: str(each.error) for each in reports if each.outcome is Outcome.FAILED}
 
 
-def _metadata(workspace: Workspace, stage: Stage, report: MailboxReport) -> dict[str, dg.MetadataValue]:
-    (state,) = status(workspace.index, [report.mailbox], workspace.clock.now())
+def _metadata(state: MailboxStatus, stage: Stage, report: MailboxReport) -> dict[str, dg.MetadataValue]:
     figures: dict[str, float] = {
         "new_messages": report.messages,
         "seconds": round(report.seconds, 3),

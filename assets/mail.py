@@ -6,11 +6,15 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from assets.events import failed_mailboxes, record_pass
+from assets.events import failed_mailboxes, record_failures, record_pass, shown_before
 from assets.partitions import mailboxes, partitions_of
 from assets.resources import Mailover
+from pipelines.config import MailboxConfig
 from pipelines.cutover.passes import read_mailbox
+from pipelines.errors import UsageError
 from pipelines.ingest.stages import Stage, run_stage
+from pipelines.ingest.turns import in_turn, left_undone
+from pipelines.ingest.workspace import Workspace
 from pipelines.lake.schema import MESSAGES_SCHEMA, RAW_SCHEMA
 
 
@@ -19,6 +23,13 @@ class Batch(dg.Config):
 
     mailboxes: list[str] = Field(default_factory=list)
     """Addresses. Empty: the run's partition or range, else every configured mailbox."""
+
+
+class Reading(Batch):
+    """What ``ingest`` can be told in the Launchpad."""
+
+    failed: bool = False
+    """Only those whose last pass failed or left something undone."""
 
 
 def _spec(
@@ -65,21 +76,44 @@ def _spec(
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="exchange",
 )
-def mail(context: dg.AssetExecutionContext, config: Batch, mailover: Mailover) -> Iterator[dg.Output[None]]:
+def mail(context: dg.AssetExecutionContext, config: Reading, mailover: Mailover) -> Iterator[dg.Output[None]]:
     """Run the first selected stage, and those that follow from it, over the run's mailboxes."""
     stage = _first_selected(context)
     with mailover.workspace() as workspace:
-        chosen = workspace.config.select(config.mailboxes or partitions_of(context))
+        chosen, failed = _chosen(context, workspace, config, stage)
+        among = len(chosen) + len(failed)
+        shown = shown_before(context, [each.address for each in chosen])
         reports = []
         for report in run_stage(workspace, stage, chosen, read=read_mailbox):
-            record_pass(context, workspace, stage, report)
+            record_pass(context, workspace, stage, report, shown=report.mailbox in shown)
             reports.append(report)
-    failed = failed_mailboxes(reports)
-    if failed and len(failed) == len(reports):
-        raise dg.Failure("no mailbox could be read", metadata={"failed": failed}, allow_retries=False)
+    record_failures(context, failed | failed_mailboxes(reports), among)
     yield from ()
 
 
 def _first_selected(context: dg.AssetExecutionContext) -> Stage:
     selected = {key.to_user_string() for key in context.selected_asset_keys}
     return next(stage for stage in Stage if stage in selected)
+
+
+def _chosen(
+    context: dg.AssetExecutionContext, workspace: Workspace, config: Reading, stage: Stage
+) -> tuple[list[MailboxConfig], dict[str, str]]:
+    """The run's mailboxes, longest waiting first; and those that are configured no more, with the reason.
+
+    A run that takes another one's place is left what that one has left: a worker that died
+    has committed most of its mailboxes.
+    """
+    chosen, failed = [], {}
+    for address in config.mailboxes or partitions_of(context):
+        try:
+            chosen.append(workspace.config.mailbox(address))
+        except UsageError as unknown:
+            context.log.error(str(unknown))
+            failed[address] = str(unknown)
+    if not chosen and not failed:
+        chosen = workspace.config.select([])
+    if context.run.is_resume_retry and stage is Stage.RAW_MESSAGES:
+        first = context.instance.get_run_record_by_id(str(context.run.root_run_id))
+        return left_undone(workspace, chosen, first.create_timestamp if first else None), failed
+    return left_undone(workspace, chosen) if config.failed else in_turn(workspace, chosen), failed

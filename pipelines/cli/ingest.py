@@ -14,6 +14,7 @@ from pipelines.index.changes import RoundAccount
 from pipelines.ingest import passes
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage, run_stage
+from pipelines.ingest.turns import in_turn, left_undone
 from pipelines.ingest.workspace import open_workspace
 
 LINE_EVERY = 10.0
@@ -22,12 +23,14 @@ LINE_EVERY = 10.0
 
 @click.command()
 @click.argument("mailboxes", nargs=-1)
+@click.option("--failed", is_flag=True, help="Only those whose last pass failed or left something undone.")
 @json_option
 @click.pass_obj
-def ingest(config: Path | None, mailboxes: tuple[str, ...], as_json: bool) -> int:
-    """Read what is new in MAILBOXES, or in all, once and now."""
+def ingest(config: Path | None, mailboxes: tuple[str, ...], failed: bool, as_json: bool) -> int:
+    """Read what is new in MAILBOXES, or in all, once and now; those that have waited longest come first."""
     with open_workspace(config) as workspace, showing_progress() as progress:
-        chosen = workspace.config.select(mailboxes)
+        selected = workspace.config.select(mailboxes)
+        chosen = left_undone(workspace, selected) if failed else in_turn(workspace, selected)
         reports = list(run_stage(workspace, Stage.RAW_MESSAGES, chosen, progress, read=read_mailbox))
     if as_json:
         print_json({"mailboxes": [each.to_json() for each in reports]})

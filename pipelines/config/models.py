@@ -49,6 +49,8 @@ class Tenant(Section):
     client_id: ClientId
     credential: Credential
     cloud: CloudName = "public"
+    requests_per_second: int | None = Field(default=None, ge=1, le=10_000, strict=True)
+    """Graph requests of one process over all of its mailboxes; None: each mailbox has its own limits only."""
     endpoints: Endpoints = Endpoints()
 
 
@@ -80,6 +82,8 @@ class IngestSettings(Section):
     """MIME bytes held in memory before a batch is written."""
     concurrency: int = Field(default=4, ge=1, le=64, strict=True)
     """Mailboxes read at the same time in one run."""
+    mailboxes_per_run: int = Field(default=100, ge=1, le=1000, strict=True)
+    """Mailboxes that Dagster's schedule hands to one run."""
 
 
 def _at_least_one(mailboxes: tuple[MailboxConfig, ...]) -> tuple[MailboxConfig, ...]:

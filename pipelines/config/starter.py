@@ -19,6 +19,7 @@ tenant:
     # Or a certificate: one PEM file with certificate and private key.
     # certificate: {path: app.pem, passphrase_env: MAILOVER_KEY_PASSPHRASE}
   # cloud: public                                   # public | us-gov-high | us-gov-dod | china
+  # requests_per_second: 100                        # of Graph, over all mailboxes of a process
   # endpoints:                                      # a proxy, a sandbox, a test
   #   authority: https://localhost:8443
   #   graph: https://localhost:8443/v1.0
@@ -33,6 +34,7 @@ storage:
 # ingest:
 #   batch_bytes: 32 MiB                             # held in memory before a batch is written
 #   concurrency: 4                                  # mailboxes read at the same time
+#   mailboxes_per_run: 100                          # that Dagster's schedule hands to one run
 
 # cutover:
 #   compare: listing                                # listing | sample 5% | full

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -11,7 +11,7 @@ from pipelines.index.inserting import insert
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks
 from pipelines.index.quarantine import WAITING
-from pipelines.index.tables import folders, mailboxes, occurrences, quarantine, unmatched
+from pipelines.index.tables import folders, mailboxes, occurrences, quarantine, rounds, unmatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,30 @@ def all_addresses(index: Index) -> list[str]:
     """Every mailbox that the index knows, configured or not."""
     with index.read() as connection:
         return list(connection.scalars(sa.select(mailboxes.c.address).order_by(mailboxes.c.address)))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a mailbox's reading stands."""
+
+    last_pass_at: datetime | None
+    """When it was last read to its end."""
+    last_error: str | None
+    """What its last pass has left undone; None where nothing."""
+    last_error_at: datetime | None
+
+    def ended_before(self, moment: datetime) -> bool:
+        """Whether no pass has ended since, well or badly."""
+        return all(each is None or each < moment for each in (self.last_pass_at, self.last_error_at))
+
+
+def longest_waiting(index: Index) -> dict[str, Standing]:
+    """Every mailbox that the index knows; the longer since it was read to its end, the earlier."""
+    query = sa.select(
+        mailboxes.c.address, mailboxes.c.last_pass_at, mailboxes.c.last_error, mailboxes.c.last_error_at
+    ).order_by(mailboxes.c.last_pass_at.nulls_first(), mailboxes.c.id)
+    with index.read() as connection:
+        return {address: Standing(*standing) for address, *standing in connection.execute(query)}
 
 
 def addresses_in(index: Index, phase: str) -> frozenset[str]:
@@ -122,7 +146,10 @@ def _end_vanished(connection: sa.Connection, vanished: Sequence[int], now: datet
 
 
 def record_pass(index: Index, lease: Lease, error: str | None, now: datetime) -> None:
-    """Note how the mailbox's pass ended: with nothing left undone, or with ``error``."""
+    """Note how the mailbox's pass ended: with nothing left undone, or with ``error``.
+
+    Accounts of rounds of more than a week ago are forgotten where a newer one took their place.
+    """
     outcome: dict[str, object] = (
         {"last_pass_at": now, "last_error": None, "failed_passes": 0}
         if error is None
@@ -132,7 +159,35 @@ def record_pass(index: Index, lease: Lease, error: str | None, now: datetime) ->
     with index.write() as connection:
         renew(connection, lease, now)
         connection.execute(sa.update(mailboxes).where(mailboxes.c.id == lease.mailbox_id).values(outcome))
+        connection.execute(_FORGET_ROUNDS, {"row_id": lease.mailbox_id, "long_ago": now - _ROUNDS_KEPT})
     lease.commits += 1
+
+
+_ROUNDS_KEPT = timedelta(days=7)
+"""Rounds of every quarter of an hour would be what the index mostly holds; only the newest are asked for."""
+_newer = rounds.alias("newer")
+_FORGET_ROUNDS = sa.delete(rounds).where(
+    rounds.c.mailbox_id == sa.bindparam("row_id"),
+    rounds.c.started_at < sa.bindparam("long_ago"),
+    # The last one of a folder that was reconciled stays, however old, and whatever came after it.
+    sa.exists().where(
+        _newer.c.mailbox_id == rounds.c.mailbox_id,
+        _newer.c.folder_id == rounds.c.folder_id,
+        _newer.c.id > rounds.c.id,
+        _newer.c.closed_at.is_not(None),
+        _newer.c.server_count.is_not(None),
+    ),
+)
+
+
+def record_refusal(index: Index, lease: Lease, error: str, now: datetime) -> None:
+    """Note why a pass was not begun. It counts as no commit: the lake is not to be touched."""
+    with index.write() as connection:
+        connection.execute(
+            sa.update(mailboxes)
+            .where(mailboxes.c.id == lease.mailbox_id, mailboxes.c.lease_epoch == lease.epoch)
+            .values(last_error=error, last_error_at=now)
+        )
 
 
 def want_round(index: Index, address: str, now: datetime) -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from pipelines.index.engine import Index
 from pipelines.index.lease import holder_of
+from pipelines.index.lookup import chunks
 from pipelines.index.quarantine import quarantine_totals
 from pipelines.index.tables import (
     folders,
@@ -19,10 +20,6 @@ from pipelines.index.tables import (
     quarantine,
     raws,
     rounds,
-)
-
-_NEWEST_PARITY = sa.select(parities).where(
-    parities.c.id.in_(sa.select(sa.func.max(parities.c.id)).group_by(parities.c.mailbox_id))
 )
 
 
@@ -83,22 +80,19 @@ class MailboxStatus:
 def status(index: Index, addresses: Sequence[str], now: datetime) -> list[MailboxStatus]:
     """The mailboxes' status, in the order asked for."""
     with index.read() as connection:
-        rows = {row.address: row for row in connection.execute(sa.select(mailboxes))}
+        rows = {row.address: row for some in chunks(addresses) for row in _rows(connection, some)}
         ids = [rows[address].id for address in addresses]
+        live = occurrences.c.removed_at.is_(None)
         counted = {
-            "messages": _grouped(connection, sa.func.count(), messages),
-            "occurrences": _grouped(
-                connection, sa.func.count(), occurrences, occurrences.c.removed_at.is_(None)
-            ),
-            "raw_bytes": _grouped(connection, sa.func.sum(raws.c.size), raws),
-            "folders": _grouped(connection, sa.func.count(), folders, folders.c.skipped.is_(None)),
+            "messages": _grouped(connection, ids, sa.func.count(), messages),
+            "occurrences": _grouped(connection, ids, sa.func.count(), occurrences, live),
+            "raw_bytes": _grouped(connection, ids, sa.func.sum(raws.c.size), raws),
+            "folders": _grouped(connection, ids, sa.func.count(), folders, folders.c.skipped.is_(None)),
         }
-        held = quarantine_totals(connection)
-        last_rounds = _grouped(connection, sa.func.max(rounds.c.closed_at), rounds)
-        graded = {row.mailbox_id: row for row in connection.execute(_NEWEST_PARITY)}
-        skipped: dict[int, dict[str, str]] = {}
-        for row in connection.execute(sa.select(folders).where(folders.c.skipped.is_not(None))):
-            skipped.setdefault(row.mailbox_id, {})[row.path] = row.skipped
+        held = quarantine_totals(connection, ids[0] if len(ids) == 1 else None)
+        last_rounds = _grouped(connection, ids, sa.func.max(rounds.c.closed_at), rounds)
+        graded = _newest_parities(connection, ids)
+        skipped = _skipped_folders(connection, ids)
     return [
         MailboxStatus(
             address=address,
@@ -134,8 +128,40 @@ def quarantine_reasons(index: Index) -> dict[str, int]:
         return {row.reason: row.messages for row in connection.execute(query)}
 
 
+def _rows(connection: sa.Connection, addresses: Sequence[str]) -> sa.CursorResult[Any]:
+    return connection.execute(sa.select(mailboxes).where(mailboxes.c.address.in_(addresses)))
+
+
 def _grouped(
-    connection: sa.Connection, value: sa.ColumnElement[Any], table: sa.Table, *where: sa.ColumnElement[bool]
+    connection: sa.Connection,
+    ids: Sequence[int],
+    value: sa.ColumnElement[Any],
+    table: sa.Table,
+    *where: sa.ColumnElement[bool],
 ) -> dict[int, Any]:
+    """A value of each mailbox's rows; those of other mailboxes are not looked at."""
     query = sa.select(table.c.mailbox_id, value.label("value")).where(*where).group_by(table.c.mailbox_id)
-    return {row.mailbox_id: row.value for row in connection.execute(query)}
+    return {
+        row.mailbox_id: row.value
+        for some in chunks(ids)
+        for row in connection.execute(query.where(table.c.mailbox_id.in_(some)))
+    }
+
+
+def _newest_parities(connection: sa.Connection, ids: Sequence[int]) -> dict[int, sa.Row[Any]]:
+    newest = _grouped(connection, ids, sa.func.max(parities.c.id), parities)
+    return {
+        row.mailbox_id: row
+        for some in chunks(list(newest.values()))
+        for row in connection.execute(sa.select(parities).where(parities.c.id.in_(some)))
+    }
+
+
+def _skipped_folders(connection: sa.Connection, ids: Sequence[int]) -> dict[int, dict[str, str]]:
+    """Paths of folders outside ingestion, and why, by mailbox."""
+    found: dict[int, dict[str, str]] = {}
+    for some in chunks(ids):
+        query = sa.select(folders).where(folders.c.mailbox_id.in_(some), folders.c.skipped.is_not(None))
+        for row in connection.execute(query):
+            found.setdefault(row.mailbox_id, {})[row.path] = row.skipped
+    return found

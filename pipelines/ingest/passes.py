@@ -10,7 +10,7 @@ from pipelines.errors import FolderGoneError, LeaseHeldError, LeaseLostError, Ma
 from pipelines.index.changes import RoundAccount
 from pipelines.index.lease import Lease, hold
 from pipelines.index.lookup import has_messages, shown_by_others
-from pipelines.index.mailboxes import FolderRow, phase_of, record_folders, record_pass
+from pipelines.index.mailboxes import FolderRow, phase_of, record_folders, record_pass, record_refusal
 from pipelines.ingest.batch import Batch
 from pipelines.ingest.matching import Links
 from pipelines.ingest.ownership import record_claim
@@ -109,7 +109,11 @@ class MailboxPass:
         """What happens is noted in ``report``. Raises ``LakeMismatchError`` where the lake is another's."""
         self._workspace, self._mailbox, self._lease = workspace, mailbox, lease
         self.report, self._progress = report, progress
-        renormalise(workspace, lease)
+        try:
+            renormalise(workspace, lease)
+        except MailoverError as error:
+            record_refusal(workspace.index, lease, error.message, workspace.clock.now())
+            raise
         self._batch = Batch(
             workspace.lake, workspace.index, lease, workspace.clock, workspace.config.ingest.batch_bytes
         )

@@ -1,12 +1,14 @@
 """How much one application may ask of one mailbox.
 
 Source: Microsoft, "Microsoft Graph service-specific throttling limits" (Outlook service limits).
+Whether Exchange counts in fixed or in sliding windows is not said: here they slide, which is
+stricter, since whoever keeps to every window keeps to the fixed ones too.
 """
 
-import time
-from collections import Counter
+from collections import Counter, deque
 from types import TracebackType
 
+from pipelines.clock import Clock, SystemClock
 from pipelines.sandbox.graph_errors import GraphError
 from pipelines.sandbox.graph_settings import GraphSettings
 
@@ -41,10 +43,10 @@ class Slot:
 class Limiter:
     """Counts the requests of each mailbox; used in one thread."""
 
-    def __init__(self, settings: GraphSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: GraphSettings, clock: Clock | None = None) -> None:
+        self._settings, self._clock = settings, clock or SystemClock()
         self._running: Counter[str] = Counter()
-        self._windows: dict[str, tuple[float, int]] = {}
+        self._asked: dict[str, deque[float]] = {}
 
     def admit(self, mailbox: str) -> None:
         """One more in flight. Raises ``GraphError`` 429."""
@@ -59,13 +61,14 @@ class Limiter:
 
     def _count(self, mailbox: str) -> None:
         """Refused requests count as well."""
-        now = time.monotonic()
-        start, asked = self._windows.get(mailbox, (now, 0))
-        if now - start >= self._settings.window:
-            start, asked = now, 0
-        self._windows[mailbox] = (start, asked + 1)
-        if asked >= self._settings.requests:
-            left = max(1.0, start + self._settings.window - now)
+        now, window = self._clock.monotonic(), self._settings.window
+        asked = self._asked.setdefault(mailbox, deque())
+        while asked and asked[0] <= now - window:
+            asked.popleft()
+        asked.append(now)
+        over = len(asked) - self._settings.requests
+        if over > 0:
+            left = max(1.0, asked[over] + window - now)
             raise _throttled(left, "Application is over its MailboxRequests limit.")
 
 

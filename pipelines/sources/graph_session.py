@@ -12,7 +12,7 @@ from pipelines.config import Tenant
 from pipelines.errors import FolderGoneError, MailoverError, TransientError, UnreachableError
 from pipelines.sources.base import Folder
 from pipelines.sources.graph_faults import AnswerRefusedError, Fault, Kind
-from pipelines.sources.graph_limits import pace_of
+from pipelines.sources.graph_limits import pace_of, tenant_pace_of
 from pipelines.sources.graph_requests import JSON, PREFER, TEXT, Answer, Request
 from pipelines.sources.graph_retries import Check, Outcome, Run, judge
 
@@ -34,6 +34,8 @@ class GraphSession:
         self._tenant, self._tokens = tenant, tokens
         self._endpoints = resolve(tenant)
         self._pace = pace_of(tokens, mailbox, clock)
+        rate = tenant.requests_per_second
+        self._tenant_pace = tenant_pace_of(tokens, rate, clock) if rate else None
         self._properties = properties
         self._opened: tuple[Wire, Urls] | None = None
         self._token = self._dead_token = ""
@@ -160,7 +162,10 @@ class GraphSession:
     def admit(self, requests: Iterable[Request]) -> None:
         """Wait until ``requests`` may be sent, and give each the token to send."""
         asked = list(requests)
-        self._pace.admit(sum(request.weight for request in asked))
+        weight = sum(request.weight for request in asked)
+        self._pace.admit(weight)
+        if self._tenant_pace:
+            self._tenant_pace.admit(weight)
         token = self._tokens.token(Resource.GRAPH)
         if token == self._dead_token:
             token = self._tokens.token(Resource.GRAPH, refresh=True)

@@ -5,7 +5,7 @@ import pytest
 from dagster import AssetKey, DagsterEventType, EventRecordsFilter
 
 from assets.resources import Mailover
-from assets.schedules import BATCH_SIZE
+from pipelines.ingest.passes import ingest_mailbox
 from pipelines.ingest.stages import Stage
 from pipelines.ingest.workspace import Workspace
 from pipelines.lake import Dataset, partition
@@ -81,6 +81,20 @@ def test_one_run_brings_every_mailbox_through_all_stages(
         total = sum(each.metadata["dagster/row_count"].value for each in found.values())  # type: ignore[misc]
         assert total == 120
     assert evaluations(instance, "nothing_lost") == dict.fromkeys(MAILBOXES, True)
+
+
+def test_a_pass_that_brings_nothing_leaves_one_materialisation(
+    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
+) -> None:
+    with Workspace(tenant.config) as workspace:
+        assert ingest_mailbox(workspace, workspace.config.mailbox(MAILBOXES[0])).messages
+    for _ in range(2):
+        assert run(defs, "ingest", instance).success
+    passes = {
+        stage: len(instance.fetch_materializations(AssetKey(stage), limit=100).records) for stage in Stage
+    }
+    assert passes == {Stage.RAW_MESSAGES: 6, Stage.MESSAGES: 3, Stage.MESSAGE_INDEX: 3}
+    assert sorted(materialised(instance, "messages")) == MAILBOXES, "also of what was read before Dagster"
 
 
 def test_a_batch_in_the_run_config_serves_those_mailboxes_only(
@@ -211,16 +225,3 @@ def test_the_sensor_keeps_the_partitions_in_step_with_the_configuration(
         result = sensor.evaluate_tick(context)
     added, deleted = result.dynamic_partitions_requests or []
     assert (added.partition_keys, deleted.partition_keys) == ([MAILBOXES[0]], ["gone@contoso.com"])
-
-
-def test_the_schedule_asks_for_one_run_per_batch(
-    defs: dg.Definitions, instance: dg.DagsterInstance, tenant: RunningSandbox
-) -> None:
-    many = "".join(f"  - address: u{number}@contoso.com\n    legacy: imap\n" for number in range(BATCH_SIZE))
-    tenant.config_path.write_text(tenant.config_path.read_text() + many)
-    schedule = defs.get_repository_def().get_schedule_def("ingest_schedule")
-    with dg.build_schedule_context(instance=instance, resources={"mailover": Mailover()}) as context:
-        requests = schedule.evaluate_tick(context).run_requests
-    assert requests
-    sizes = [len(each.run_config["ops"]["mail"]["config"]["mailboxes"]) for each in requests]
-    assert sizes == [100, 3]

@@ -190,3 +190,18 @@ def test_init_writes_a_configuration_once(
     written = (tmp_path / "mailover.yaml").read_bytes()
     assert mailover("init").code == 2
     assert (tmp_path / "mailover.yaml").read_bytes() == written
+
+
+def test_failure_is_contained_ingest_failed_reads_only_what_failed(
+    tenant: RunningSandbox, mailover: Command
+) -> None:
+    tenant.control.do("grant", address=KIM, granted=False)
+    first = mailover("ingest", "--json")
+    assert first.code == 1
+    outcomes = {each["mailbox"]: each["outcome"] for each in first.json["mailboxes"]}
+    assert outcomes == {ALEX: "done", KIM: "failed", SALES: "done"}
+    tenant.control.do("grant", address=KIM, granted=True)
+    again = mailover("ingest", "--failed", "--json")
+    assert (again.code, [each["mailbox"] for each in again.json["mailboxes"]]) == (0, [KIM])
+    nothing = mailover("ingest", "--failed", "--json")
+    assert (nothing.code, nothing.json["mailboxes"]) == (0, [])
