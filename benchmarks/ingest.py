@@ -21,11 +21,10 @@ from typing import Literal
 
 from benchmarks.imap_fetch import mbsync_settings
 from benchmarks.mime import business_mail, small_mail
-from benchmarks.pop3_fetch import plain_poplib
 from benchmarks.racing import Commands, Cost, run, scratch
 from pipelines.ingest.report import Outcome
 from pipelines.ingest.stages import Stage, run_stage
-from tests.dovecot_fixture import Dovecot, running_dovecot
+from tests.dovecot_fixture import PASSWORD, Dovecot, running_dovecot
 from tests.dovecot_workspace import DovecotWorkspace
 
 Rival = Callable[[Dovecot, str, Path], Commands]
@@ -44,8 +43,8 @@ def mailover_by(protocol: str, stage: str = "raw_messages") -> Rival:
 
 
 def poplib_alone(server: Dovecot, address: str, into: Path) -> Commands:
-    place = f"{server.root}:{server.imap_port}:{server.pop3_port}"
-    return [([sys.executable, "-m", "benchmarks.ingest", "--poplib", place, address, str(into)], {})]
+    arguments = [str(server.pop3_port), str(server.ca_file), address, PASSWORD, str(into)]
+    return [([sys.executable, "-m", "benchmarks.poplib_alone", *arguments], {})]
 
 
 def mbsync(server: Dovecot, address: str, into: Path) -> Commands:
@@ -81,14 +80,11 @@ RIVALS: dict[str, Rival] = {
 POP3_RIVALS: dict[str, Rival] = {"mailover": mailover_by("pop3"), "poplib": poplib_alone}
 
 
-def at(place: str) -> Dovecot:
-    root, imap, pop3 = place.split(":")
-    return Dovecot(Path(root), (0, 0), int(imap), int(pop3))
-
-
 def ingest_once(place: str, address: str, into: str, protocol: str, stage: str) -> None:
     legacy: Literal["imap", "pop3"] = "pop3" if protocol == "pop3" else "imap"
-    with DovecotWorkspace(at(place), Path(into), address, legacy=legacy) as workspace:
+    root, imap, pop3 = place.split(":")
+    server = Dovecot(Path(root), (0, 0), int(imap), int(pop3))
+    with DovecotWorkspace(server, Path(into), address, legacy=legacy) as workspace:
         (report,) = run_stage(workspace, Stage(stage), workspace.config.mailboxes)
     assert report.outcome is Outcome.DONE, report.error
     assert report.messages
@@ -142,14 +138,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds (default 3)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--ingest", nargs=5, help=argparse.SUPPRESS)
-    parser.add_argument("--poplib", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ingest:
         ingest_once(*options.ingest)
-        return
-    if options.poplib:
-        place, address, into = options.poplib
-        plain_poplib(at(place), address, Path(into))
         return
     sets = {
         "business": [business_mail(number) for number in range(options.business)],
