@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.index import fulltext
+from pipelines.index.among import among
 from pipelines.index.changes import (
     Changes,
     Evidence,
@@ -206,7 +207,7 @@ def own_forms(connection: sa.Connection, mailbox_id: int, message_keys: Sequence
                 messages,
                 (messages.c.mailbox_id == raws.c.mailbox_id) & (messages.c.message_key == raws.c.own_key),
             )
-            .where(raws.c.mailbox_id == mailbox_id, raws.c.own_key.in_(some))
+            .where(raws.c.mailbox_id == mailbox_id, among(connection, raws.c.own_key, some))
         ).all()
         for each in taken:
             connection.execute(
@@ -317,7 +318,7 @@ def _forget_unmatched(connection: sa.Connection, changes: Changes) -> None:
         for some in chunks(ids):
             connection.execute(
                 sa.delete(unmatched).where(
-                    unmatched.c.folder_id == folder_id, unmatched.c.native_id.in_(some)
+                    unmatched.c.folder_id == folder_id, among(connection, unmatched.c.native_id, some)
                 )
             )
 
@@ -414,7 +415,7 @@ def _settle(connection: sa.Connection, entries: Iterable[Listed], state: str, no
                 .where(
                     quarantine.c.folder_id == folder_id,
                     quarantine.c.state.in_(WAITING),
-                    quarantine.c.native_id.in_(some),
+                    among(connection, quarantine.c.native_id, some),
                 )
                 .values(state=state, last_at=now)
             )
@@ -454,7 +455,7 @@ def _mark(connection: sa.Connection, ids: dict[int, set[str]], removed_at: datet
         for some in chunks(sorted(native_ids)):
             connection.execute(
                 sa.update(occurrences)
-                .where(occurrences.c.folder_id == folder_id, occurrences.c.native_id.in_(some))
+                .where(occurrences.c.folder_id == folder_id, among(connection, occurrences.c.native_id, some))
                 .values(removed_at=removed_at)
             )
 
