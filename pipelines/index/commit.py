@@ -45,13 +45,6 @@ _FIRST_RETRY = timedelta(minutes=5)
 
 
 _MOVE_CURSOR = sa.update(folders).where(folders.c.id == sa.bindparam("row_id"))
-_BEGUN = {
-    table.name: (
-        table.insert().returning(table.c.id),
-        sa.update(table).where(table.c.id == sa.bindparam("row_id")),
-    )
-    for table in (rounds, windows)
-}
 
 
 def commit(index: Index, lease: Lease, changes: Changes, now: datetime) -> None:
@@ -95,8 +88,7 @@ def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: da
     keep_accepted(connection, mailbox_id, changes, now)
     _forget_unmatched(connection, changes)
     _insert_unmatched(connection, mailbox_id, changes.unmatched, now)
-    for account in changes.rounds:
-        _record_account(connection, mailbox_id, account)
+    _record_accounts(connection, mailbox_id, changes.rounds)
     for folder_id in changes.swept:
         connection.execute(sa.update(folders).where(folders.c.id == folder_id).values(swept_at=now))
     if changes.cursors:
@@ -460,9 +452,47 @@ def _mark(connection: sa.Connection, ids: dict[int, set[str]], removed_at: datet
             )
 
 
-def _record_account(connection: sa.Connection, mailbox_id: int, account: RoundAccount) -> None:
-    window = account.window
-    values = {
+def _record_accounts(connection: sa.Connection, mailbox_id: int, accounts: Iterable[RoundAccount]) -> None:
+    for table, kind in ((rounds, False), (windows, True)):
+        some = [each for each in accounts if bool(each.window) is kind]
+        _update_accounts(connection, table, [each for each in some if each.row_id is not None])
+        _begin_accounts(connection, table, mailbox_id, [each for each in some if each.row_id is None])
+
+
+def _begin_accounts(
+    connection: sa.Connection, table: sa.Table, mailbox_id: int, accounts: Sequence[RoundAccount]
+) -> None:
+    if not accounts:
+        return
+    rows = [
+        {
+            **(dataclasses.asdict(each.window) if each.window else {"mailbox_id": mailbox_id}),
+            "folder_id": each.folder_id,
+            "started_at": each.started_at,
+            **_account_columns(each),
+        }
+        for each in accounts
+    ]
+    ids = insert_numbered(connection, table, rows, key="folder_id")
+    for each in accounts:
+        each.row_id = ids[each.folder_id]
+
+
+def _update_accounts(connection: sa.Connection, table: sa.Table, accounts: Sequence[RoundAccount]) -> None:
+    if not accounts:
+        return
+    rows = [{"row": each.row_id, **_account_columns(each)} for each in accounts]
+    names = [name for name in rows[0] if name != "row"]
+    connection.execute(
+        sa.update(table)
+        .where(table.c.id == sa.bindparam("row"))
+        .values({name: sa.bindparam(f"new_{name}") for name in names}),
+        [{"row": each["row"], **{f"new_{name}": each[name] for name in names}} for each in rows],
+    )
+
+
+def _account_columns(account: RoundAccount) -> dict[str, Any]:
+    values: dict[str, Any] = {
         "closed_at": account.closed_at,
         "listed": account.listed,
         "stored": account.stored,
@@ -473,14 +503,6 @@ def _record_account(connection: sa.Connection, mailbox_id: int, account: RoundAc
         "bytes": account.bytes,
         "note": "; ".join(account.notes) or None,
     }
-    if window is None:
-        table, place = rounds, {"mailbox_id": mailbox_id}
+    if account.window is None:
         values |= {"server_count": account.server_count, "lake_count": account.lake_count}
-    else:
-        table, place = windows, dataclasses.asdict(window)
-    begin, go_on = _BEGUN[table.name]
-    if account.row_id is not None:
-        connection.execute(go_on, {"row_id": account.row_id, **values})
-        return
-    begun = {"folder_id": account.folder_id, "started_at": account.started_at}
-    account.row_id = connection.scalar(begin, {**place, **begun, **values})
+    return values
