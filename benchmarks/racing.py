@@ -79,13 +79,11 @@ class Cost:
 
     wall: float
     cpu: float
-    peak: float
-    """MB of the largest of them."""
 
 
 def run(commands: Commands) -> Cost:
     """Run processes one after the other. Each has to end well."""
-    started, cpu, peak = time.perf_counter(), 0.0, 0.0
+    started, cpu = time.perf_counter(), 0.0
     for command, more in commands:
         process = subprocess.Popen(
             command, env={**os.environ, **more}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -94,8 +92,7 @@ def run(commands: Commands) -> Cost:
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0, command
         cpu += used.ru_utime + used.ru_stime
-        peak = max(peak, used.ru_maxrss / 1024)
-    return Cost(time.perf_counter() - started, cpu, peak)
+    return Cost(time.perf_counter() - started, cpu)
 
 
 def race(

@@ -21,7 +21,7 @@ from pipelines.index.changes import (
     Unmatched,
 )
 from pipelines.index.engine import Index
-from pipelines.index.inserting import insert, insert_many, insert_numbered
+from pipelines.index.inserting import insert, insert_many, insert_numbered, update_many
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks, message_rows, shown_by_header
 from pipelines.index.quarantine import LAST_RETRY, WAITING
@@ -455,7 +455,8 @@ def _mark(connection: sa.Connection, ids: dict[int, set[str]], removed_at: datet
 def _record_accounts(connection: sa.Connection, mailbox_id: int, accounts: Iterable[RoundAccount]) -> None:
     for table, kind in ((rounds, False), (windows, True)):
         some = [each for each in accounts if bool(each.window) is kind]
-        _update_accounts(connection, table, [each for each in some if each.row_id is not None])
+        begun = [each for each in some if each.row_id is not None]
+        update_many(connection, table, [{"id": each.row_id, **_account_columns(each)} for each in begun])
         _begin_accounts(connection, table, mailbox_id, [each for each in some if each.row_id is None])
 
 
@@ -476,19 +477,6 @@ def _begin_accounts(
     ids = insert_numbered(connection, table, rows, key="folder_id")
     for each in accounts:
         each.row_id = ids[each.folder_id]
-
-
-def _update_accounts(connection: sa.Connection, table: sa.Table, accounts: Sequence[RoundAccount]) -> None:
-    if not accounts:
-        return
-    rows = [{"row": each.row_id, **_account_columns(each)} for each in accounts]
-    names = [name for name in rows[0] if name != "row"]
-    connection.execute(
-        sa.update(table)
-        .where(table.c.id == sa.bindparam("row"))
-        .values({name: sa.bindparam(f"new_{name}") for name in names}),
-        [{"row": each["row"], **{f"new_{name}": each[name] for name in names}} for each in rows],
-    )
 
 
 def _account_columns(account: RoundAccount) -> dict[str, Any]:
