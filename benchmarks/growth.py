@@ -187,10 +187,19 @@ def grow(sizes: Sequence[int]) -> Iterator[tuple[int, float, dict[str, list[floa
             yield size, taken / new, measure(workspace)
 
 
-def sizes_to(most: int) -> list[int]:
-    """From 1,000 on, three to a power of ten."""
+Row = dict[str, float]
+
+
+def rows_to(most: int) -> Iterator[Row]:
+    """A row for each size from 1,000 on, three to a power of ten."""
     steps = [base * 10**power for power in range(3, 8) for base in (1, 2, 5)]
-    return [*(each for each in steps if each < most), most]
+    for size, per_message, found in grow([*(each for each in steps if each < most), most]):
+        yield {
+            "messages": size,
+            "first_ms_per_message": per_message,
+            **{f"{name}_ms": statistics.median(each) for name, each in found.items()},
+            **{f"{name}_p95_ms": percentile(found[name], 95) for name in ("field", "words")},
+        }
 
 
 def main() -> None:
@@ -201,16 +210,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     rows = []
-    for size, per_message, found in grow(sizes_to(options.messages)):
-        row = {"messages": size, "first_ms_per_message": per_message}
-        row |= {f"{name}_ms": statistics.median(each) for name, each in found.items()}
-        row |= {f"{name}_p95_ms": percentile(found[name], 95) for name in ("field", "words")}
+    for row in rows_to(options.messages):
         rows.append(row)
         if not options.json:
-            print(
-                "  ".join(f"{name} {value:,.2f}".replace(".00", "") for name, value in row.items()),
-                flush=True,
-            )
+            print("  ".join(f"{name} {value:,.2f}" for name, value in row.items()), flush=True)
     if options.json:
         print(json.dumps(rows, indent=2))
 
