@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 
 from benchmarks.mime import sentence
 from benchmarks.racing import scratch
@@ -103,6 +104,9 @@ class GrowingWorkspace(Workspace):
     def open_source(self, _mailbox: MailboxConfig, _protocol: ProtocolName) -> Source:
         return self.source
 
+    def __enter__(self) -> "GrowingWorkspace":
+        return self
+
     def grow(self, size: int) -> None:
         """Let the mailbox have so many messages, and read them."""
         self.source.size = size
@@ -144,14 +148,10 @@ def word_searches(workspace: GrowingWorkspace, chance: random.Random) -> Iterato
 
 
 def searched(workspace: GrowingWorkspace, queries: Iterator[str]) -> list[float]:
-    taken = []
-    for query in queries:
-        found: list[object] = []
-        taken.append(
-            milliseconds(lambda query=query, found=found: found.extend(search(workspace.index, query, 20)))
-        )
-        assert found, query
-    return taken
+    def ask(query: str) -> None:
+        assert search(workspace.index, query, 20), query
+
+    return [milliseconds(partial(ask, query)) for query in queries]
 
 
 def percentile(values: Sequence[float], share: int) -> float:
@@ -163,17 +163,17 @@ def measure(workspace: GrowingWorkspace) -> dict[str, list[float]]:
     chance, size = random.Random(workspace.source.size), workspace.source.size
     found: dict[str, list[float]] = {}
     found["round"] = [
-        milliseconds(lambda more=more: workspace.grow(size + NEW * more)) for more in range(1, ROUNDS + 1)
+        milliseconds(partial(workspace.grow, size + NEW * more)) for more in range(1, ROUNDS + 1)
     ]
     workspace.merge()
-    found["idle"] = [milliseconds(lambda: workspace.grow(workspace.source.size)) for _ in range(ROUNDS)]
+    found["idle"] = [milliseconds(partial(workspace.grow, workspace.source.size)) for _ in range(ROUNDS)]
     found["field"] = searched(workspace, field_searches(workspace, chance))
     found["words"] = searched(workspace, word_searches(workspace, chance))
     keys = [
         search(workspace.index, f"id:{number}@fabrikam.example", 1)[0].message_key
         for number in chance.sample(range(size), ROUNDS)
     ]
-    found["read"] = [milliseconds(lambda key=key: read_message(workspace, key)) for key in keys]
+    found["read"] = [milliseconds(partial(read_message, workspace, key)) for key in keys]
     return found
 
 
@@ -182,7 +182,7 @@ def grow(sizes: Sequence[int]) -> Iterator[tuple[int, float, dict[str, list[floa
     with growing() as workspace:
         for size in sizes:
             new = size - workspace.source.size
-            taken = milliseconds(lambda size=size: workspace.grow(size))
+            taken = milliseconds(partial(workspace.grow, size))
             workspace.merge()
             yield size, taken / new, measure(workspace)
 

@@ -29,10 +29,10 @@ from tests.sandbox_fixture import running_sandbox
 LARGE = 20_000_000
 
 
-def large_letter(number: int) -> bytes:
+def large_letter(number: int, size: int) -> bytes:
     """A letter with one long text."""
     line = b"%s\n" % (b"The figures of the year. " * 3)
-    return letter(number) + line * (LARGE // len(line))
+    return letter(number) + line * (size // len(line))
 
 
 def read_all(protocol: str) -> None:
@@ -53,13 +53,13 @@ def peak_kilobytes() -> int:
     return int(found[1])
 
 
-def measure(protocol: str, messages: int) -> dict[str, float]:
+def measure(protocol: str, messages: int, largest: int = LARGE) -> dict[str, float]:
     """Peak MB, seconds and CPU seconds."""
     legacy = "pop3" if protocol == "pop3" else "imap"
     with scratch() as place:
         write_mail(place / "mail", messages, SHARES[legacy])
         with (place / "mail" / "Inbox.mbox").open("ab") as box:
-            large = large_letter(messages)
+            large = large_letter(messages, largest)
             box.write(b"From lee.gu@fabrikam.example Mon Jan  1 00:00:00 2024\n" + large + b"\n")
         options = ["--mailboxes", "1", "--mail", str(place / "mail")]
         options += ["--pop3", ADDRESS] if protocol == "pop3" else []
