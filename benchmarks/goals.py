@@ -41,10 +41,10 @@ class Benchmark:
 
 def delivered(scale: Scale) -> Iterator[tuple[str, Dovecot, str]]:
     """Each mail set's name, and the Dovecot and address at which it lies; new ones for each."""
-    for name, make in SETS.items():
+    for name in scale.sets:
         with running_dovecot() as server:
             address = f"{name}@contoso.com"
-            server.mailbox(address).deliver(*map(make, range(scale.mail)))
+            server.mailbox(address).deliver(*map(SETS[name], range(scale.mail)))
             yield name, server, address
 
 
@@ -60,9 +60,10 @@ def measure_ingest(scale: Scale) -> Samples:
 def measure_mime(scale: Scale) -> Samples:
     return {
         f"mime, {name}": mime.ratios(
-            mime.timed([make(number) for number in range(scale.parsed)], scale.rounds), "email, same fields"
+            mime.timed([SETS[name](number) for number in range(scale.parsed)], scale.rounds),
+            "email, same fields",
         )
-        for name, make in SETS.items()
+        for name in scale.sets
     }
 
 
@@ -104,7 +105,7 @@ def measure_stages(scale: Scale) -> Samples:
 
 def measure_idle(scale: Scale) -> Samples:
     found = {}
-    for protocol in idle.PROTOCOLS:
+    for protocol in scale.protocols:
         taken = idle.compare(protocol, scale.idle, 3 * scale.rounds)
         found[f"idle CPU, {protocol}"] = taken["cpu_ms"]
         found[f"idle requests, {protocol}"] = taken["requests_growth"]
@@ -131,7 +132,7 @@ def measure_search(scale: Scale) -> Samples:
 def measure_memory(scale: Scale) -> Samples:
     return {
         f"memory, {protocol}": [memory.measure(protocol, scale.large, scale.largest)["beyond_largest_mb"]]
-        for protocol in idle.PROTOCOLS
+        for protocol in scale.protocols
     }
 
 
@@ -241,6 +242,7 @@ class Result:
 
 
 def results(benchmark: Benchmark, scale: Scale) -> list[Result]:
-    """Measure a benchmark's rows."""
+    """Measure a benchmark's rows, those of the scale's mail sets and protocols."""
     samples = benchmark.measure(scale)
-    return [Result(goal, samples[goal.row]) for goal in benchmark.goals]
+    goals = {goal.row: goal for goal in benchmark.goals}
+    return [Result(goals[row], each) for row, each in samples.items()]

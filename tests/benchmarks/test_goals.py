@@ -1,4 +1,4 @@
-"""Every benchmark still runs: with so little work that its figures mean nothing."""
+"""Every benchmark still runs: with so little work that its figures mean nothing, and one of its mail sets."""
 
 import json
 from pathlib import Path
@@ -17,10 +17,10 @@ PEERS = {"ingest"}
 @pytest.mark.parametrize(
     "benchmark", [each for each in BENCHMARKS if each.name not in PEERS], ids=lambda each: each.name
 )
-def test_a_benchmark_measures_each_of_its_rows(benchmark: Benchmark) -> None:
-    for result in results(benchmark, TINY):
-        assert result.samples
-        assert all(each > 0 for each in result.samples), result
+def test_a_benchmark_measures_its_rows(benchmark: Benchmark) -> None:
+    found = results(benchmark, TINY)
+    assert found
+    assert all(sample > 0 for each in found for sample in each.samples), found
 
 
 def test_a_row_is_met_on_its_side_of_the_goal() -> None:
