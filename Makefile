@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test lint simulate mutants equality bench clean
+.PHONY: help install demo dev test lint simulate mutants equality bench bench-plots clean
 
 help:
 	@echo "make demo     a tenant on this computer, its mail ingested, searched (about a minute)"
@@ -17,7 +17,8 @@ help:
 	@echo "make simulate random histories of a mailbox, its runs and their failures"
 	@echo "make mutants  faults put into the code, and how soon the simulation finds each"
 	@echo "make equality  all real mail through every protocol (CORPUS=folder with MANIFEST.tsv)"
-	@echo "make bench    speed and memory beside mbsync and notmuch"
+	@echo "make bench    every goal of speed and memory, beside mbsync, mu, notmuch and others (BENCH=--quick)"
+	@echo "make bench-plots  what grows with mailboxes and messages, drawn into docs/"
 	@echo "make install  everything into $(VENV), the mailover command among it"
 	@echo "make clean    remove what these made"
 
@@ -58,7 +59,10 @@ equality: install
 
 bench: install
 	@sh tests/packages.sh servers peers
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-plots: install
+	$(BIN)/python -m benchmarks.curves docs
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -35,7 +35,7 @@ from msgraph import GraphRequestAdapter, GraphServiceClient
 from msgraph_core import GraphClientFactory
 
 from benchmarks.racing import cpu_seconds
-from benchmarks.static_graph import ADDRESS
+from benchmarks.static_graph import ADDRESS, PAGE
 from pipelines.auth import Resource, TokenProvider
 from pipelines.clock import SystemClock
 from pipelines.config import Endpoints, MailboxConfig, SecretCredential, Tenant
@@ -235,32 +235,37 @@ def serving(kind: str, count: int) -> Iterator[Server]:
                 process.terminate()
 
 
-def race(readers: dict[str, Reader], server: Server, rounds: int) -> Figures:
-    """Seconds and CPU seconds per message of each reader, and their ratios to the first."""
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in readers}
+Times = dict[str, list[tuple[float, float]]]
+"""Wall and CPU seconds per message, of each reader in each round."""
+
+
+def timed(readers: dict[str, Reader], server: Server, rounds: int) -> Times:
+    taken: Times = {name: [] for name in readers}
     for number in range(-1, rounds):
         for name, read in readers.items():
             wall, cpu = time.perf_counter(), cpu_seconds()
             found = read(server)
             wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
-            assert found == (500 if read is sdk_models else server.messages), f"{name}: {found} messages"
+            listed = min(PAGE, server.messages) if read is sdk_models else server.messages
+            assert found == listed, f"{name}: {found} messages"
             if number >= 0:
                 taken[name].append((wall / found, cpu / found))
-    first = next(iter(taken.values()))
+    return taken
 
-    def ratio(name: str, what: int) -> float:
-        pairs = zip(taken[name], first, strict=True)
-        return statistics.median(mine[what] / base[what] for mine, base in pairs)
 
+def ratios(times: Times, name: str, what: int = 0) -> list[float]:
+    """A reader's wall time, or ``what=1`` CPU time, to the first one's, round by round."""
+    first = next(iter(times.values()))
+    return [mine[what] / base[what] for mine, base in zip(times[name], first, strict=True)]
+
+
+def race(readers: dict[str, Reader], server: Server, rounds: int) -> Figures:
+    taken = timed(readers, server, rounds)
     return {
         name: {
             "messages_per_s": 1 / statistics.median(wall for wall, _ in times),
-            "wall_ratio": statistics.median(
-                mine[0] / base[0] for mine, base in zip(times, first, strict=True)
-            ),
-            "cpu_ratio": statistics.median(
-                mine[1] / base[1] for mine, base in zip(times, first, strict=True)
-            ),
+            "wall_ratio": statistics.median(ratios(taken, name)),
+            "cpu_ratio": statistics.median(ratios(taken, name, 1)),
         }
         for name, times in taken.items()
     }

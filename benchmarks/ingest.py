@@ -1,110 +1,131 @@
-"""A full ingest beside what people use today: mbsync into a Maildir, then notmuch for the words.
+"""A full ingest beside what people use today: mbsync into a Maildir, then mu or notmuch for the words.
 
     python -m benchmarks.ingest                        business-like and small mail
     python -m benchmarks.ingest --business 20000 --small 20000 --rounds 3 --json
 
 Both read the same mailbox of the same Dovecot on this computer over TLS, from nothing: Mailover
 into Parquet (the bytes and the record) and an SQL index with full text, the others into files and a
-full-text index. Whole processes are measured, their start included: wall time, CPU time and peak
-memory. Rounds alternate; the figures are medians.
+full-text index; mbsync alone makes files only, the least that bringing mail can cost. Whole processes
+are measured, their start included: wall and CPU time. Rounds alternate; figures are medians, ratios
+those of Mailover's wall time to the other's in the same round.
 """
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.imap_fetch import mbsync_settings
 from benchmarks.mime import business_mail, small_mail
-from benchmarks.racing import MEMORY
-from pipelines.ingest.passes import ingest_mailbox
+from benchmarks.racing import Commands, Cost, run, scratch
 from pipelines.ingest.report import Outcome
-from tests.dovecot_fixture import Dovecot, running_dovecot
+from pipelines.ingest.stages import Stage, run_stage
+from tests.dovecot_fixture import PASSWORD, Dovecot, running_dovecot
 from tests.dovecot_workspace import DovecotWorkspace
 
-Commands = list[tuple[list[str], dict[str, str]]]
+Rival = Callable[[Dovecot, str, Path], Commands]
+"""Commands that read the Inbox of an address into a folder."""
 
 
-def mailover(server: Dovecot, address: str, into: Path) -> Commands:
-    """This module again, as a process of its own."""
-    place = f"{server.root}:{server.imap_port}:{server.pop3_port}"
-    return [([sys.executable, "-m", "benchmarks.ingest", "--ingest", place, address, str(into)], {})]
+def mailover_by(protocol: str, stage: str = "raw_messages") -> Rival:
+    """This module again, as a process of its own; a later ``stage`` needs what an earlier run left."""
+
+    def commands(server: Dovecot, address: str, into: Path) -> Commands:
+        place = f"{server.root}:{server.imap_port}:{server.pop3_port}"
+        arguments = ["--ingest", place, address, str(into), protocol, stage]
+        return [([sys.executable, "-m", "benchmarks.ingest", *arguments], {})]
+
+    return commands
+
+
+def poplib_alone(server: Dovecot, address: str, into: Path) -> Commands:
+    arguments = [str(server.pop3_port), str(server.ca_file), address, PASSWORD, str(into)]
+    return [([sys.executable, "-m", "benchmarks.poplib_alone", *arguments], {})]
+
+
+def mbsync(server: Dovecot, address: str, into: Path) -> Commands:
+    return [(["mbsync", "-q", "-c", str(mbsync_settings(server, address, into)), "all"], {})]
+
+
+def mbsync_and_mu(server: Dovecot, address: str, into: Path) -> Commands:
+    home = f"--muhome={into}/mu"
+    return [
+        *mbsync(server, address, into),
+        (["mu", "init", "--quiet", home, f"--maildir={into}/inbox"], {}),
+        (["mu", "index", "--quiet", home], {}),
+    ]
 
 
 def mbsync_and_notmuch(server: Dovecot, address: str, into: Path) -> Commands:
-    settings = mbsync_settings(server, address, into)
-    notmuch = into / "notmuchrc"
-    notmuch.write_text(
+    settings = into / "notmuchrc"
+    settings.write_text(
         f"[database]\npath={into}\n[new]\nignore=mbsyncrc;notmuchrc;.mbsyncstate;.uidvalidity\n"
     )
-    environment = {"NOTMUCH_CONFIG": str(notmuch)}
-    return [(["mbsync", "-q", "-c", str(settings), "all"], {}), (["notmuch", "new", "--quiet"], environment)]
+    notmuch = (["notmuch", "new", "--quiet"], {"NOTMUCH_CONFIG": str(settings)})
+    return [*mbsync(server, address, into), notmuch]
 
 
-RIVALS: dict[str, Callable[[Dovecot, str, Path], Commands]] = {
-    "mailover": mailover,
+RIVALS: dict[str, Rival] = {
+    "mailover": mailover_by("imap"),
+    "mbsync": mbsync,
+    "mbsync + mu": mbsync_and_mu,
     "mbsync + notmuch": mbsync_and_notmuch,
 }
 
 
-def ingest_once(place: str, address: str, into: str) -> None:
+POP3_RIVALS: dict[str, Rival] = {"mailover": mailover_by("pop3"), "poplib": poplib_alone}
+
+
+def ingest_once(place: str, address: str, into: str, protocol: str, stage: str) -> None:
+    legacy: Literal["imap", "pop3"] = "pop3" if protocol == "pop3" else "imap"
     root, imap, pop3 = place.split(":")
     server = Dovecot(Path(root), (0, 0), int(imap), int(pop3))
-    with DovecotWorkspace(server, Path(into), address) as workspace:
-        report = ingest_mailbox(workspace, workspace.config.mailbox(address))
+    with DovecotWorkspace(server, Path(into), address, legacy=legacy) as workspace:
+        (report,) = run_stage(workspace, Stage(stage), workspace.config.mailboxes)
     assert report.outcome is Outcome.DONE, report.error
+    assert report.messages
 
 
-def measure(commands: Commands) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds and peak MB of processes run one after the other."""
-    wall, cpu, peak = time.perf_counter(), 0.0, 0.0
-    for command, more in commands:
-        process = subprocess.Popen(
-            command, env={**os.environ, **more}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0, command
-        cpu += used.ru_utime + used.ru_stime
-        peak = max(peak, used.ru_maxrss / 1024)
-    return time.perf_counter() - wall, cpu, peak
-
-
-def race(server: Dovecot, address: str, mails: Sequence[bytes], rounds: int) -> dict[str, dict[str, float]]:
-    server.mailbox(address).deliver(*mails)
-    taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in RIVALS}
+def race(
+    rivals: Mapping[str, Rival], server: Dovecot, address: str, rounds: int, *, one_place: bool = False
+) -> dict[str, list[Cost]]:
+    """What each rival took in each round. ``one_place``: each goes on where the one before it ended."""
+    taken: dict[str, list[Cost]] = {name: [] for name in rivals}
     for number in range(-1, rounds):
-        for name, commands in RIVALS.items():
-            into = Path(tempfile.mkdtemp(prefix="ingest-", dir=MEMORY if MEMORY.is_dir() else None))
-            try:
-                figures = measure(commands(server, address, into))
-            finally:
-                shutil.rmtree(into)
-            if number >= 0:  # the first round fills the server's caches
-                taken[name].append(figures)
+        with scratch() as place:
+            for name, commands in rivals.items():
+                into = place if one_place else place / name.replace(" ", "")
+                into.mkdir(exist_ok=True)
+                cost = run(commands(server, address, into))
+                if not one_place:
+                    shutil.rmtree(into)
+                if number >= 0:  # the first round fills the server's caches
+                    taken[name].append(cost)
+    return taken
+
+
+def ratios(taken: Mapping[str, list[Cost]], name: str, rival: str) -> list[float]:
+    """Wall time of one to another's, round by round."""
+    return [ours.wall / theirs.wall for ours, theirs in zip(taken[name], taken[rival], strict=True)]
+
+
+def figures(taken: Mapping[str, list[Cost]], mails: Sequence[bytes]) -> dict[str, dict[str, float]]:
     megabytes = sum(map(len, mails)) / 1e6
-    medians = {
-        name: [statistics.median(column) for column in zip(*rows, strict=True)]
-        for name, rows in taken.items()
-    }
-    return {
-        name: {
+    found = {}
+    for name, costs in taken.items():
+        wall = statistics.median(cost.wall for cost in costs)
+        found[name] = {
             "wall_s": wall,
-            "cpu_s": cpu,
-            "peak_mb": peak,
+            "cpu_s": statistics.median(cost.cpu for cost in costs),
             "messages_per_s": len(mails) / wall,
             "mb_per_s": megabytes / wall,
-            "wall_ratio": wall / medians["mbsync + notmuch"][0],
+            "mailover_ratio": statistics.median(ratios(taken, "mailover", name)),
         }
-        for name, (wall, cpu, peak) in medians.items()
-    }
+    return found
 
 
 def main() -> None:
@@ -115,7 +136,7 @@ def main() -> None:
     parser.add_argument("--business", type=int, default=2000, help="messages of some 77 KB (default 2000)")
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds (default 3)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--ingest", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--ingest", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ingest:
         ingest_once(*options.ingest)
@@ -124,20 +145,22 @@ def main() -> None:
         "business": [business_mail(number) for number in range(options.business)],
         "small": [small_mail(number) for number in range(options.small)],
     }
+    found = {}
     with running_dovecot() as server:
-        figures = {
-            name: race(server, f"{name}@contoso.com", mails, options.rounds) for name, mails in sets.items()
-        }
+        for name, mails in sets.items():
+            server.mailbox(f"{name}@contoso.com").deliver(*mails)
+            taken = race(RIVALS, server, f"{name}@contoso.com", options.rounds)
+            found[name] = figures(taken, mails)
     if options.json:
-        print(json.dumps(figures, indent=2))
+        print(json.dumps(found, indent=2))
         return
     for name, mails in sets.items():
         print(f"{name}: {len(mails)} messages, {sum(map(len, mails)) / 1e6:.1f} MB")
-        for rival, row in figures[name].items():
+        for rival, row in found[name].items():
             print(
                 f"  {rival:18} {row['wall_s']:6.2f} s  CPU {row['cpu_s']:6.2f} s"
                 f"  {row['messages_per_s']:6.0f} messages/s  {row['mb_per_s']:6.1f} MB/s"
-                f"  peak {row['peak_mb']:5.0f} MB  x{row['wall_ratio']:5.2f} wall"
+                f"  mailover x{row['mailover_ratio']:5.2f}"
             )
 
 

@@ -220,26 +220,36 @@ def peak_bytes(read: Callable[[bytes], object], mails: Sequence[bytes]) -> int:
     return peak
 
 
-def race(mails: Sequence[bytes], rounds: int) -> dict[str, dict[str, float]]:
-    readers = {
-        "mailover": normalise,
-        "email, same fields": tolerant(standard_library),
-        "email, every header": tolerant(every_header),
-    }
-    times: dict[str, list[float]] = {name: [] for name in readers}
+READERS: dict[str, Callable[[bytes], object]] = {
+    "mailover": normalise,
+    "email, same fields": tolerant(standard_library),
+    "email, every header": tolerant(every_header),
+}
+
+
+def timed(mails: Sequence[bytes], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of each reader in each round."""
+    times: dict[str, list[float]] = {name: [] for name in READERS}
     for _ in range(rounds):
-        for name, read in readers.items():
+        for name, read in READERS.items():
             times[name].append(cpu_seconds(read, mails))
-    total = sum(map(len, mails))
+    return times
+
+
+def ratios(times: dict[str, list[float]], name: str) -> list[float]:
+    """A reader's time to Mailover's, round by round."""
+    return [theirs / ours for theirs, ours in zip(times[name], times["mailover"], strict=True)]
+
+
+def race(mails: Sequence[bytes], rounds: int) -> dict[str, dict[str, float]]:
+    times, total = timed(mails, rounds), sum(map(len, mails))
     result = {}
-    for name, read in readers.items():
+    for name, read in READERS.items():
         median = statistics.median(times[name])
         result[name] = {
             "us_per_message": median / len(mails) * 1e6,
             "mb_per_s": total / median / 1e6,
-            "ratio": statistics.median(
-                theirs / ours for theirs, ours in zip(times[name], times["mailover"], strict=True)
-            ),
+            "ratio": statistics.median(ratios(times, name)),
             "peak_mb": peak_bytes(read, mails[:100]) / 1e6,
         }
     return result

@@ -10,12 +10,12 @@ Rounds alternate; the figures are medians of wall time and of this computer's us
 the reader (the server's not counted).
 """
 
-import poplib
 import socket
 import ssl
 from pathlib import Path
 from unittest.mock import patch
 
+from benchmarks.poplib_alone import download
 from benchmarks.racing import Reader, mailover, main
 from pipelines.sources import ProtocolName
 from pipelines.sources.pop3_wire import Pop3Connection
@@ -28,14 +28,7 @@ def one_at_a_time(server: Dovecot, address: str, into: Path) -> None:
 
 
 def plain_poplib(server: Dovecot, address: str, into: Path) -> None:
-    context = ssl.create_default_context(cafile=server.ca_file)
-    client = poplib.POP3_SSL("localhost", server.pop3_port, context=context)
-    client.user(address)
-    client.pass_(PASSWORD)
-    for line in client.uidl()[1]:
-        number, uidl = line.decode().split()
-        (into / uidl).write_bytes(b"\r\n".join([*client.retr(number)[1], b""]))
-    client.quit()
+    download(server.pop3_port, server.ca_file, address, PASSWORD, into)
 
 
 def bare_socket(server: Dovecot, address: str, into: Path) -> None:

@@ -2,13 +2,16 @@
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.mime import business_mail, small_mail
@@ -64,6 +67,32 @@ def seconds(read: Reader, server: Dovecot, address: str, messages: int) -> tuple
 def cpu_seconds() -> float:
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+Commands = list[tuple[list[str], dict[str, str]]]
+"""Commands to run one after the other, each with what it needs in its environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What processes took, their start included."""
+
+    wall: float
+    cpu: float
+
+
+def run(commands: Commands) -> Cost:
+    """Run processes one after the other. Each has to end well."""
+    started, cpu = time.perf_counter(), 0.0
+    for command, more in commands:
+        process = subprocess.Popen(
+            command, env={**os.environ, **more}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0, command
+        cpu += used.ru_utime + used.ru_stime
+    return Cost(time.perf_counter() - started, cpu)
 
 
 def race(

@@ -23,6 +23,7 @@ else
             ;;
         peers)
             need mbsync isync
+            need mu maildir-utils
             need notmuch notmuch
             ;;
         esac

@@ -78,7 +78,7 @@ class MailboxConfig(Section):
 class IngestSettings(Section):
     """How much is done at once."""
 
-    batch_bytes: ByteSize = Field(default=32 * 1024 * 1024, gt=0, strict=True)
+    batch_bytes: ByteSize = Field(default=16 * 1024 * 1024, gt=0, strict=True)
     """MIME bytes held in memory before a batch is written."""
     concurrency: int = Field(default=4, ge=1, le=64, strict=True)
     """Mailboxes read at the same time in one run."""

@@ -32,7 +32,7 @@ storage:
   index: sqlite:///mailover.db                      # or postgresql://user@host/database
 
 # ingest:
-#   batch_bytes: 32 MiB                             # held in memory before a batch is written
+#   batch_bytes: 16 MiB                             # held in memory before a batch is written
 #   concurrency: 4                                  # mailboxes read at the same time
 #   mailboxes_per_run: 100                          # that Dagster's schedule hands to one run
 

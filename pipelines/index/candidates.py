@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pipelines.index.among import among
 from pipelines.index.lookup import ARCHIVE, chunks
 from pipelines.index.tables import folders, messages, occurrences, quarantine, raws, rounds, unmatched
 
@@ -42,7 +43,9 @@ def candidates(
     found: dict[str, list[Candidate]] = {}
     for some in chunks(header_keys):
         rows = connection.execute(
-            _CANDIDATES.where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some))
+            _CANDIDATES.where(
+                messages.c.mailbox_id == mailbox_id, among(connection, messages.c.header_key, some)
+            )
         ).all()
         for header_key, candidate in _described(connection, mailbox_id, protocol, rows):
             found.setdefault(header_key, []).append(candidate)
@@ -65,6 +68,8 @@ def weak_candidates(
     their marks of content: their own match is in question, and so is one that rests on a listing
     with the same mark.
     """
+    if not _is_shown_by_others(connection, mailbox_id, protocol):
+        return {}
     marks = [mark for mark in compared.values() if mark]
     by_listing = occurrences.c.raw_sha256.is_(None)
     in_question: sa.ColumnElement[bool] = occurrences.c.native_id.in_(list(compared))
@@ -99,7 +104,11 @@ def weak_candidates(
     for some in chunks(header_keys):
         alone = (
             sa.select(sa.func.min(messages.c.id))
-            .where(messages.c.mailbox_id == mailbox_id, messages.c.header_key.in_(some), by_others.exists())
+            .where(
+                messages.c.mailbox_id == mailbox_id,
+                among(connection, messages.c.header_key, some),
+                by_others.exists(),
+            )
             .group_by(messages.c.header_key)
             .having(sa.func.count() == 1)
         )
@@ -147,6 +156,11 @@ def places_of(connection: sa.Connection, folder_ids: Collection[int]) -> dict[in
     return {row.id: place(row.role, row.path) for row in rows}
 
 
+def _is_shown_by_others(connection: sa.Connection, mailbox_id: int, protocol: str) -> bool:
+    others = sa.select(folders.c.id).where(folders.c.mailbox_id == mailbox_id, folders.c.protocol != protocol)
+    return connection.scalar(others.limit(1)) is not None
+
+
 def known_forms(
     connection: sa.Connection, mailbox_id: int, protocol: str, own_keys: Sequence[str]
 ) -> dict[str, str]:
@@ -156,7 +170,11 @@ def known_forms(
         rows = connection.execute(
             sa.select(raws.c.own_key, messages.c.message_key)
             .join(messages, messages.c.id == raws.c.row_id)
-            .where(raws.c.mailbox_id == mailbox_id, raws.c.protocol == protocol, raws.c.own_key.in_(some))
+            .where(
+                raws.c.mailbox_id == mailbox_id,
+                raws.c.protocol == protocol,
+                among(connection, raws.c.own_key, some),
+            )
         )
         found.update((own_key, key) for own_key, key in rows)
     return found
@@ -245,7 +263,7 @@ def _waiting(
                 .join(folders, folders.c.id == table.c.folder_id)
                 .where(
                     table.c.mailbox_id == mailbox_id,
-                    table.c.header_key.in_(some),
+                    among(connection, table.c.header_key, some),
                     folders.c.protocol == protocol,
                     *wanted,
                 )
@@ -278,7 +296,7 @@ def _shown(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, list[
                 folders.c.path,
             )
             .join(folders, folders.c.id == occurrences.c.folder_id)
-            .where(occurrences.c.row_id.in_(some))
+            .where(among(connection, occurrences.c.row_id, some))
         )
         for row in rows:
             found.setdefault(row.row_id, []).append(row)

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.index import fulltext
+from pipelines.index.among import among
 from pipelines.index.changes import (
     Changes,
     Evidence,
@@ -20,7 +21,7 @@ from pipelines.index.changes import (
     Unmatched,
 )
 from pipelines.index.engine import Index
-from pipelines.index.inserting import insert, insert_many, insert_numbered
+from pipelines.index.inserting import insert, insert_many, insert_numbered, update_many
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks, message_rows, shown_by_header
 from pipelines.index.quarantine import LAST_RETRY, WAITING
@@ -44,13 +45,6 @@ _FIRST_RETRY = timedelta(minutes=5)
 
 
 _MOVE_CURSOR = sa.update(folders).where(folders.c.id == sa.bindparam("row_id"))
-_BEGUN = {
-    table.name: (
-        table.insert().returning(table.c.id),
-        sa.update(table).where(table.c.id == sa.bindparam("row_id")),
-    )
-    for table in (rounds, windows)
-}
 
 
 def commit(index: Index, lease: Lease, changes: Changes, now: datetime) -> None:
@@ -94,8 +88,7 @@ def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: da
     keep_accepted(connection, mailbox_id, changes, now)
     _forget_unmatched(connection, changes)
     _insert_unmatched(connection, mailbox_id, changes.unmatched, now)
-    for account in changes.rounds:
-        _record_account(connection, mailbox_id, account)
+    _record_accounts(connection, mailbox_id, changes.rounds)
     for folder_id in changes.swept:
         connection.execute(sa.update(folders).where(folders.c.id == folder_id).values(swept_at=now))
     if changes.cursors:
@@ -206,7 +199,7 @@ def own_forms(connection: sa.Connection, mailbox_id: int, message_keys: Sequence
                 messages,
                 (messages.c.mailbox_id == raws.c.mailbox_id) & (messages.c.message_key == raws.c.own_key),
             )
-            .where(raws.c.mailbox_id == mailbox_id, raws.c.own_key.in_(some))
+            .where(raws.c.mailbox_id == mailbox_id, among(connection, raws.c.own_key, some))
         ).all()
         for each in taken:
             connection.execute(
@@ -317,7 +310,7 @@ def _forget_unmatched(connection: sa.Connection, changes: Changes) -> None:
         for some in chunks(ids):
             connection.execute(
                 sa.delete(unmatched).where(
-                    unmatched.c.folder_id == folder_id, unmatched.c.native_id.in_(some)
+                    unmatched.c.folder_id == folder_id, among(connection, unmatched.c.native_id, some)
                 )
             )
 
@@ -414,7 +407,7 @@ def _settle(connection: sa.Connection, entries: Iterable[Listed], state: str, no
                 .where(
                     quarantine.c.folder_id == folder_id,
                     quarantine.c.state.in_(WAITING),
-                    quarantine.c.native_id.in_(some),
+                    among(connection, quarantine.c.native_id, some),
                 )
                 .values(state=state, last_at=now)
             )
@@ -454,14 +447,40 @@ def _mark(connection: sa.Connection, ids: dict[int, set[str]], removed_at: datet
         for some in chunks(sorted(native_ids)):
             connection.execute(
                 sa.update(occurrences)
-                .where(occurrences.c.folder_id == folder_id, occurrences.c.native_id.in_(some))
+                .where(occurrences.c.folder_id == folder_id, among(connection, occurrences.c.native_id, some))
                 .values(removed_at=removed_at)
             )
 
 
-def _record_account(connection: sa.Connection, mailbox_id: int, account: RoundAccount) -> None:
-    window = account.window
-    values = {
+def _record_accounts(connection: sa.Connection, mailbox_id: int, accounts: Iterable[RoundAccount]) -> None:
+    for table, kind in ((rounds, False), (windows, True)):
+        some = [each for each in accounts if bool(each.window) is kind]
+        begun = [each for each in some if each.row_id is not None]
+        update_many(connection, table, [{"id": each.row_id, **_account_columns(each)} for each in begun])
+        _begin_accounts(connection, table, mailbox_id, [each for each in some if each.row_id is None])
+
+
+def _begin_accounts(
+    connection: sa.Connection, table: sa.Table, mailbox_id: int, accounts: Sequence[RoundAccount]
+) -> None:
+    if not accounts:
+        return
+    rows = [
+        {
+            **(dataclasses.asdict(each.window) if each.window else {"mailbox_id": mailbox_id}),
+            "folder_id": each.folder_id,
+            "started_at": each.started_at,
+            **_account_columns(each),
+        }
+        for each in accounts
+    ]
+    ids = insert_numbered(connection, table, rows, key="folder_id")
+    for each in accounts:
+        each.row_id = ids[each.folder_id]
+
+
+def _account_columns(account: RoundAccount) -> dict[str, Any]:
+    values: dict[str, Any] = {
         "closed_at": account.closed_at,
         "listed": account.listed,
         "stored": account.stored,
@@ -472,14 +491,6 @@ def _record_account(connection: sa.Connection, mailbox_id: int, account: RoundAc
         "bytes": account.bytes,
         "note": "; ".join(account.notes) or None,
     }
-    if window is None:
-        table, place = rounds, {"mailbox_id": mailbox_id}
+    if account.window is None:
         values |= {"server_count": account.server_count, "lake_count": account.lake_count}
-    else:
-        table, place = windows, dataclasses.asdict(window)
-    begin, go_on = _BEGUN[table.name]
-    if account.row_id is not None:
-        connection.execute(go_on, {"row_id": account.row_id, **values})
-        return
-    begun = {"folder_id": account.folder_id, "started_at": account.started_at}
-    account.row_id = connection.scalar(begin, {**place, **begun, **values})
+    return values

@@ -6,9 +6,11 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from pipelines.index import fulltext
+from pipelines.index.among import among
 from pipelines.index.changes import NewMessage
 from pipelines.index.commit import insert_attachments, insert_files, insert_messages, message_columns
 from pipelines.index.engine import Index
+from pipelines.index.inserting import update_many
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks, message_rows
 from pipelines.index.tables import attachments, data_files, messages, occurrences, raws, unmatched
@@ -95,7 +97,7 @@ def replace_file(index: Index, lease: Lease, new: Replacement, now: datetime) ->
         renew(connection, lease, now)
         file_ids = insert_files(connection, lease.mailbox_id, new.files)
         # Rows may trade keys among themselves; none may collide on the way.
-        for some in chunks([*new.updated, *new.merged]):
+        for some in chunks([*_other_keys(connection, new.updated), *new.merged]):
             connection.execute(
                 sa.update(messages)
                 .where(messages.c.id.in_(some))
@@ -116,19 +118,28 @@ def replace_file(index: Index, lease: Lease, new: Replacement, now: datetime) ->
     lease.commits += 1
 
 
+def _other_keys(connection: sa.Connection, updated: dict[int, NewMessage]) -> list[int]:
+    """Message rows that are to have another key than now."""
+    found = []
+    for some in chunks(list(updated)):
+        rows = connection.execute(
+            sa.select(messages.c.id, messages.c.message_key).where(among(connection, messages.c.id, some))
+        )
+        found += [row_id for row_id, key in rows if updated[row_id].row.record.message_key != key]
+    return found
+
+
 def _update_messages(
     connection: sa.Connection, updated: dict[int, NewMessage], file_ids: dict[str, int]
 ) -> None:
     text_ids = fulltext.new_ids(connection, len(updated), instead_of=list(updated))
+    rows = []
     for text_id, (row_id, message) in zip(text_ids, updated.items(), strict=True):
         columns = message_columns(message)
         # When it was received is the server's word, not the normaliser's.
         del columns["received_at"], columns["received_by_server"]
-        connection.execute(
-            sa.update(messages)
-            .where(messages.c.id == row_id)
-            .values(file_id=file_ids[message.file], text_id=text_id, **columns)
-        )
+        rows.append({"id": row_id, "file_id": file_ids[message.file], "text_id": text_id, **columns})
+    update_many(connection, messages, rows)
     for some in chunks(list(updated)):
         connection.execute(sa.delete(attachments).where(attachments.c.row_id.in_(some)))
     if updated:
@@ -140,17 +151,25 @@ def _update_messages(
 def _move_bytes(connection: sa.Connection, mailbox_id: int, new: Replacement) -> None:
     """Point bytes and occurrences at the messages they turned out to be."""
     row_ids = message_rows(connection, mailbox_id, list({*new.key_of_bytes.values(), *new.merged.values()}))
-    for digest, key in new.key_of_bytes.items():
-        for table in (raws, occurrences):
-            connection.execute(
-                sa.update(table)
-                .where(
-                    table.c.mailbox_id == mailbox_id,
-                    table.c.raw_sha256 == digest,
-                    table.c.row_id != row_ids[key],
-                )
-                .values(row_id=row_ids[key])
+    moved = []
+    for some in chunks(list(new.key_of_bytes)):
+        stood = connection.execute(
+            sa.select(raws.c.raw_sha256, raws.c.row_id).where(
+                raws.c.mailbox_id == mailbox_id, among(connection, raws.c.raw_sha256, some)
             )
+        )
+        moved += [
+            {"digest": digest, "old_row": row_id, "row": row_ids[new.key_of_bytes[digest]]}
+            for digest, row_id in stood
+            if row_id != row_ids[new.key_of_bytes[digest]]
+        ]
+    for table in (raws, occurrences) if moved else ():
+        connection.execute(
+            sa.update(table)
+            .where(table.c.row_id == sa.bindparam("old_row"), table.c.raw_sha256 == sa.bindparam("digest"))
+            .values(row_id=sa.bindparam("row")),
+            moved,
+        )
     for digest, own_key in new.own_keys.items():
         connection.execute(
             sa.update(raws)

@@ -7,6 +7,8 @@ whose rows go with their messages.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TSQUERY
@@ -24,6 +26,11 @@ _INSERT = sa.text(
 )
 _LAST = sa.text("SELECT rowid FROM message_text ORDER BY rowid DESC LIMIT 1")
 _VECTORS = sa.table("message_text", sa.column("text_id"), *(sa.column(name) for name in COLUMNS))
+
+_MANY = 5_000
+"""Messages that are read and sorted in some milliseconds."""
+_NEWEST = 2_000
+"""So many hold as many as a search shows, where that share of all messages is reached."""
 
 _WORDS = "SELECT doc, " + ", ".join(
     f"group_concat(CASE col WHEN '{name}' THEN term END, ' ')" for name in COLUMNS
@@ -68,18 +75,66 @@ def insert(connection: sa.Connection, text_ids: Sequence[int], new: Sequence[New
         connection.execute(_INSERT, rows)
 
 
-def matches(dialect: str, value: str, column: str | None, *, begins: bool) -> sa.ColumnElement[bool]:
-    """Whether a message has the words of ``value`` one after the other, in ``column`` or any.
+class Phrase(NamedTuple):
+    """Words that stand one after the other."""
 
-    ``begins``: the last one is the beginning of a word.
-    """
+    words: str
+    column: str | None
+    """Where; None for anywhere."""
+    begins: bool
+    """Whether the last one is the beginning of a word."""
+
+    def __str__(self) -> str:
+        """As FTS5 writes it."""
+        quoted = '"' + self.words.replace('"', '""') + '"' + ("*" if self.begins else "")
+        return f"{self.column} : {quoted}" if self.column else quoted
+
+
+def matches(
+    dialect: str, phrases: Sequence[Phrase], among: tuple[int, int] | None = None
+) -> sa.ColumnElement[bool]:
+    """Whether a message has all of them. ``among``: the first and the last ``text_id`` to look at."""
     if dialect == "postgresql":
-        return messages.c.text_id.in_(_in_vectors(phrase(value, begins=begins), column))
-    quoted = '"' + value.replace('"', '""') + '"' + ("*" if begins else "")
-    rows = sa.text("SELECT rowid FROM message_text WHERE message_text MATCH :phrase").bindparams(
-        sa.bindparam("phrase", f"{column} : {quoted}" if column else quoted, unique=True)
-    )
+        found = [_in_vectors(phrase(each.words, begins=each.begins), each.column) for each in phrases]
+        return sa.and_(*(messages.c.text_id.in_(each) for each in found))
+    rows = _rows(phrases, among)
     return messages.c.text_id.in_(rows.columns(sa.column("rowid", sa.Integer)).scalar_subquery())
+
+
+def are_frequent(connection: sa.Connection, phrases: Sequence[Phrase]) -> bool:
+    """Whether so many messages have all of them that sorting these takes longer than to look at the newest.
+
+    Never on PostgreSQL, which finds out by itself.
+    """
+    if connection.dialect.name == "postgresql":
+        return False
+    return len(connection.execute(_rows(phrases, None, limit=_MANY)).all()) == _MANY
+
+
+def newest(connection: sa.Connection) -> tuple[datetime, tuple[int, int]] | None:
+    """Since when the newest messages were received, and the first and last ``text_id`` of all since then."""
+    by_time = sa.select(messages.c.received_at).order_by(messages.c.received_at.desc())
+    since = connection.scalar(by_time.offset(_NEWEST).limit(1))
+    if since is None:
+        return None
+    ends = sa.select(sa.func.min(messages.c.text_id), sa.func.max(messages.c.text_id))
+    first, last = connection.execute(ends.where(messages.c.received_at >= since)).one()
+    return since, (first, last)
+
+
+def _rows(phrases: Sequence[Phrase], among: tuple[int, int] | None, limit: int = -1) -> sa.TextClause:
+    # FTS5 joins two frequent words in a tenth of the time that the two lists of their messages take.
+    wanted = " AND ".join(map(str, phrases))
+    first, last = among or (0, 2**62)
+    return sa.text(
+        "SELECT rowid FROM message_text WHERE message_text MATCH :phrases "
+        "AND rowid BETWEEN :first AND :last LIMIT :limit"
+    ).bindparams(
+        *(
+            sa.bindparam(name, value, unique=True)
+            for name, value in (("phrases", wanted), ("first", first), ("last", last), ("limit", limit))
+        )
+    )
 
 
 def _in_vectors(query: str, column: str | None) -> sa.Select[int]:

@@ -1,4 +1,4 @@
-"""Inserting rows, in the words of each database: unless they are there, and many at once."""
+"""Inserting rows, in the words of each database: unless they are there, and many at once; updating many."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -33,6 +33,19 @@ def insert_numbered(
         return {row[key]: row_id for row_id, row in zip(ids, rows, strict=True)}
     inserted = connection.execute(table.insert().returning(table.c[key], table.c.id), rows)
     return {row[0]: row.id for row in inserted}
+
+
+def update_many(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Give rows, named by their ``id``, new values; all have the same columns."""
+    if not rows:
+        return
+    names = [name for name in rows[0] if name != "id"]
+    connection.execute(
+        sa.update(table)
+        .where(table.c.id == sa.bindparam("old_id"))
+        .values({name: sa.bindparam(f"new_{name}") for name in names}),
+        [{"old_id": row["id"], **{f"new_{name}": row[name] for name in names}} for row in rows],
+    )
 
 
 def next_numbers(connection: sa.Connection, sequence: str, count: int) -> list[int]:

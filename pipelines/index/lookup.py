@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from pipelines.index.among import among
 from pipelines.index.tables import (
     data_files,
     folders,
@@ -38,7 +39,7 @@ def message_rows(connection: sa.Connection, mailbox_id: int, keys: Sequence[str]
     for some in chunks(keys):
         rows = connection.execute(
             sa.select(messages.c.message_key, messages.c.id).where(
-                messages.c.mailbox_id == mailbox_id, messages.c.message_key.in_(some)
+                messages.c.mailbox_id == mailbox_id, among(connection, messages.c.message_key, some)
             )
         )
         found.update((key, row_id) for key, row_id in rows)
@@ -52,7 +53,7 @@ def known_raws(connection: sa.Connection, mailbox_id: int, digests: Sequence[str
         rows = connection.execute(
             sa.select(raws.c.raw_sha256, messages.c.message_key)
             .join(messages, messages.c.id == raws.c.row_id)
-            .where(raws.c.mailbox_id == mailbox_id, raws.c.raw_sha256.in_(some))
+            .where(raws.c.mailbox_id == mailbox_id, among(connection, raws.c.raw_sha256, some))
         )
         found.update((digest, key) for digest, key in rows)
     return found
@@ -64,7 +65,7 @@ def keys_of_bytes(connection: sa.Connection, mailbox_id: int, digests: Sequence[
     for some in chunks(digests):
         rows = connection.execute(
             sa.select(messages.c.raw_sha256, messages.c.message_key).where(
-                messages.c.mailbox_id == mailbox_id, messages.c.raw_sha256.in_(some)
+                messages.c.mailbox_id == mailbox_id, among(connection, messages.c.raw_sha256, some)
             )
         )
         found.update((digest, key) for digest, key in rows)
@@ -93,7 +94,7 @@ def known_occurrences(
                 occurrences.c.removed_at,
                 occurrences.c.content_mark,
                 occurrences.c.first_seen_at,
-            ).where(occurrences.c.folder_id == folder_id, occurrences.c.native_id.in_(some))
+            ).where(occurrences.c.folder_id == folder_id, among(connection, occurrences.c.native_id, some))
         )
         found.update(
             (row.native_id, Known(row.removed_at is None, row.content_mark, row.first_seen_at))
@@ -128,7 +129,7 @@ def known_elsewhere(
             .join(messages, messages.c.id == occurrences.c.row_id)
             .where(
                 occurrences.c.mailbox_id == mailbox_id,
-                occurrences.c.native_id.in_(some),
+                among(connection, occurrences.c.native_id, some),
                 folders.c.protocol == protocol,
             )
             .order_by(occurrences.c.id)
@@ -146,7 +147,7 @@ def quarantined(connection: sa.Connection, folder_id: int, native_ids: Sequence[
                 sa.select(quarantine.c.native_id).where(
                     quarantine.c.folder_id == folder_id,
                     quarantine.c.state == "open",
-                    quarantine.c.native_id.in_(some),
+                    among(connection, quarantine.c.native_id, some),
                 )
             )
         )
@@ -160,7 +161,7 @@ def message_ids_in_lake(connection: sa.Connection, mailbox_id: int, message_ids:
         found.update(
             connection.scalars(
                 sa.select(messages.c.message_id).where(
-                    messages.c.mailbox_id == mailbox_id, messages.c.message_id.in_(some)
+                    messages.c.mailbox_id == mailbox_id, among(connection, messages.c.message_id, some)
                 )
             )
         )
@@ -260,7 +261,7 @@ def unmatched_ids(connection: sa.Connection, folder_id: int, native_ids: Sequenc
         found.update(
             connection.scalars(
                 sa.select(unmatched.c.native_id).where(
-                    unmatched.c.folder_id == folder_id, unmatched.c.native_id.in_(some)
+                    unmatched.c.folder_id == folder_id, among(connection, unmatched.c.native_id, some)
                 )
             )
         )

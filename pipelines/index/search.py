@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -64,18 +64,11 @@ def search(index: Index, query: str, limit: int) -> list[Hit]:
 
     Raises ``UsageError`` for an empty query, an unknown field or a date that is none.
     """
-    conditions = [_condition(index.dialect, *term) for term in _terms(query)]
-    if not conditions:
+    phrases, conditions = _read(index.dialect, query)
+    if not phrases and not conditions:
         raise UsageError("the query is empty", remedy=f"write {GRAMMAR}")
-    found = (
-        sa.select(messages, mailboxes.c.address)
-        .join(mailboxes, mailboxes.c.id == messages.c.mailbox_id)
-        .where(*conditions)
-        .order_by(messages.c.received_at.desc(), messages.c.id.desc())
-        .limit(limit)
-    )
     with index.read() as connection:
-        rows = connection.execute(found).all()
+        rows = _newest(connection, phrases, conditions, limit)
         where = folders_of(connection, [row.id for row in rows])
     return [
         Hit(
@@ -90,6 +83,33 @@ def search(index: Index, query: str, limit: int) -> list[Hit]:
         )
         for row in rows
     ]
+
+
+def _newest(
+    connection: sa.Connection,
+    phrases: Sequence[fulltext.Phrase],
+    conditions: Sequence[sa.ColumnElement[bool]],
+    limit: int,
+) -> Sequence[sa.Row[Any]]:
+    """The newest messages with all the phrases and conditions."""
+    found = (
+        sa.select(messages, mailboxes.c.address)
+        .join(mailboxes, mailboxes.c.id == messages.c.mailbox_id)
+        .where(*conditions)
+        .order_by(messages.c.received_at.desc(), messages.c.id.desc())
+        .limit(limit)
+    )
+    if not phrases:
+        return connection.execute(found).all()
+    dialect = connection.dialect.name
+    recent = fulltext.newest(connection) if fulltext.are_frequent(connection, phrases) else None
+    if recent:
+        since, text_ids = recent
+        first = found.where(messages.c.received_at >= since, fulltext.matches(dialect, phrases, text_ids))
+        rows = connection.execute(first).all()
+        if len(rows) == limit:
+            return rows
+    return connection.execute(found.where(fulltext.matches(dialect, phrases))).all()
 
 
 def folders_of(connection: sa.Connection, row_ids: list[int]) -> dict[int, list[str]]:
@@ -126,18 +146,26 @@ def _terms(query: str) -> Iterator[tuple[bool, str | None, str]]:
         yield term["minus"] is not None, field, value.strip('"')
 
 
-def _condition(dialect: str, negative: bool, field: str | None, value: str) -> sa.ColumnElement[bool]:
-    if not value:
-        raise UsageError("an empty phrase matches nothing")
-    exact = _EXACT.get(field or "")
-    condition = exact(value) if exact else _matches(dialect, value, _COLUMN_OF.get(field or ""))
-    return sa.not_(condition) if negative else condition
+def _read(dialect: str, query: str) -> tuple[list[fulltext.Phrase], list[sa.ColumnElement[bool]]]:
+    """What a query asks for: phrases that a message must have, and everything else."""
+    phrases: list[fulltext.Phrase] = []
+    conditions: list[sa.ColumnElement[bool]] = []
+    for negative, field, value in _terms(query):
+        if not value:
+            raise UsageError("an empty phrase matches nothing")
+        exact = _EXACT.get(field or "")
+        if not exact and not negative:
+            phrases.append(_phrase(value, field))
+            continue
+        condition = exact(value) if exact else fulltext.matches(dialect, [_phrase(value, field)])
+        conditions.append(sa.not_(condition) if negative else condition)
+    return phrases, conditions
 
 
-def _matches(dialect: str, value: str, column: str | None) -> sa.ColumnElement[bool]:
+def _phrase(value: str, field: str | None) -> fulltext.Phrase:
     if not re.search(r"\w", value):
         raise UsageError(f"{value!r} holds no letter or digit to search for")
-    return fulltext.matches(dialect, value.rstrip("*"), column, begins=value.endswith("*"))
+    return fulltext.Phrase(value.rstrip("*"), _COLUMN_OF.get(field or ""), value.endswith("*"))
 
 
 def _before(value: str) -> sa.ColumnElement[bool]:

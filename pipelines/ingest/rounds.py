@@ -169,6 +169,8 @@ class Round:
                 for each in unmatched_entries(connection, self.account.folder_id)
                 if not self._batch.pending(self.account, each.native_id)
             }
+            if not rows:
+                return
             header_keys = [each.header_key for each in rows.values() if each.header_key]
             mailbox_id, protocol = self._batch.lease.mailbox_id, self._source.protocol
             shown = shown_by_header(connection, mailbox_id, protocol, header_keys)
@@ -251,6 +253,8 @@ class Round:
         with self._index.read() as connection:
             due = due_for_retry(connection, self.account.folder_id, self._clock.now())
         due = [each for each in due if not self._batch.pending(self.account, each.native_id)]
+        if not due:
+            return
         with self._index.read() as connection:
             stored = known_occurrences(connection, self.account.folder_id, [each.native_id for each in due])
         self._batch.expect(self.account, len(due))

@@ -1,14 +1,16 @@
 """The URLs that are asked, as msgraph-sdk's request builders make them; relative to Graph's root.
 
-Expanding one of the SDK's URI templates takes about as long as a small request, so what is asked for
-each message is expanded once, with a stand-in for the message's id.
+Expanding one of the SDK's URI templates takes about as long as a small request, so each is expanded
+once, with stand-ins for the ids; what is asked for each message is kept with one for its id alone.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from kiota_abstractions.request_information import RequestInformation
 from msgraph import GraphServiceClient
 
 from pipelines.sources.graph_requests import MOST_IDS, PAGE
@@ -16,6 +18,7 @@ from pipelines.sources.graph_requests import MOST_IDS, PAGE
 _FOLDERS = 100
 _FOLDER_PROPERTIES = ("id", "displayName", "childFolderCount", "isHidden")
 _STAND_IN = "THE-MESSAGE"
+_PLACE = "THE-VALUE-"
 
 Query = Mapping[str, str | int | Sequence[str]]
 
@@ -101,7 +104,27 @@ def _folder_query() -> Query:
 
 def _expand(builder: Any, query: Query | None = None) -> str:
     information = builder.to_get_request_information()
-    information.query_parameters.update(query or {})
+    names = {f"{_PLACE}{number}.": name for number, name in enumerate(information.path_parameters)}
+    wanted = tuple(
+        (name, value if isinstance(value, str | int) else tuple(value))
+        for name, value in (query or {}).items()
+    )
+    url = _template(information.url_template, tuple(names.items()), wanted)
+    for place, name in names.items():
+        value = str(information.path_parameters[name])
+        url = url.replace(place, value if name == "baseurl" else quote(value, safe=""))
+    return url
+
+
+@lru_cache(maxsize=200)
+def _template(template: str, places: tuple[tuple[str, str], ...], query: tuple[tuple[str, Any], ...]) -> str:
+    """The URL with ``places`` where the values of path parameters are to stand."""
+    information = RequestInformation()
+    information.url_template = template
+    information.path_parameters = {name: place for place, name in places}
+    information.query_parameters = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in query
+    }
     # The SDK's own client decodes the names of parameters as well.
     return str(information.url).replace("%24", "$")
 

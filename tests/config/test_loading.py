@@ -74,7 +74,7 @@ def test_defaults_are_those_that_the_documentation_names(tmp_path: Path) -> None
     config = _load(tmp_path, VALID.replace("    legacy: imap\n", ""))
     mailbox = config.mailboxes[0]
     assert config.tenant.cloud == "public"
-    assert config.ingest.batch_bytes == 33554432
+    assert config.ingest.batch_bytes == 16777216
     assert config.ingest.concurrency == 4
     assert (mailbox.legacy, mailbox.wave, mailbox.folders.hidden) == (None, None, False)
     assert mailbox.folders.selects("Deleted Items", "trash")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UsageError
+from pipelines.index import fulltext
 from pipelines.index.search import search
 from pipelines.ingest.passes import ingest_mailbox
 from tests.index_fixture import database
@@ -105,3 +106,15 @@ def test_bad_input_gets_a_clear_error_from_a_query(workspace: ModelWorkspace, qu
 
 def test_the_limit_keeps_the_newest(workspace: ModelWorkspace) -> None:
     assert [hit.subject for hit in search(workspace.index, "to:kim", 1)] == ["Überraschung"]
+
+
+@pytest.mark.parametrize("newest", [0, 1, 2, 3, 50])
+@pytest.mark.parametrize("limit", [1, 2, 3, 20])
+def test_frequent_words_find_the_same_messages(
+    workspace: ModelWorkspace, monkeypatch: pytest.MonkeyPatch, newest: int, limit: int
+) -> None:
+    queries = ("contoso", "to:kim contoso*", "contoso after:2025-03-04", "contoso -has:attachment")
+    expected = [search(workspace.index, query, limit) for query in queries]
+    monkeypatch.setattr(fulltext, "_MANY", 1)
+    monkeypatch.setattr(fulltext, "_NEWEST", newest)
+    assert [search(workspace.index, query, limit) for query in queries] == expected

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 
 from pipelines.mime import header_key, normalise
+from pipelines.mime.key import folded
 from tests.mime.regenerated import Mail, Style, generate, mails, styles, words
 
 MAIL = Mail(
@@ -183,3 +184,10 @@ def test_nothing_that_can_be_read_is_missing_from_the_key_where_boundaries_are_m
         b"--b--\n%s\n",
     ):
         assert key(head + one % b"two") != key(head + one % b"three")
+
+
+def test_long_text_is_folded_like_short_text() -> None:
+    long = " \t".join(f"word{number}\r\n" * (number % 3) for number in range(60_000)) + "\u2003end " * 9
+    unbroken = "x" * 200_000
+    for text in (long, unbroken, f"{unbroken}  {long}", " " * 200_000):
+        assert folded(text) == " ".join(text.split())
