@@ -1,5 +1,6 @@
 """What every room's tests share."""
 
+import logging
 import os
 import tarfile
 from pathlib import Path
@@ -32,3 +33,15 @@ def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(unpacked, filter="data")
     return next(unpacked.rglob("MANIFEST.tsv")).parent
+
+
+@pytest.fixture
+def all_logs(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What every library logs, at whatever level it or an earlier test has set its loggers.
+
+    SQLAlchemy tells its statements; one level deeper it would print every row of the index.
+    """
+    for name in (None, *logging.root.manager.loggerDict):
+        level = logging.INFO if name and name.startswith("sqlalchemy") else logging.DEBUG
+        caplog.set_level(level, logger=name)
+    return caplog

@@ -55,6 +55,7 @@ def postgresql_engine(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(
         url.set(drivername="postgresql+psycopg"),
         connect_args={**_CONNECTING, **_tls(url), **url.query},
+        hide_parameters=True,
         pool_pre_ping=True,
         pool_size=8,
         max_overflow=_MOST_CONNECTIONS - 8,

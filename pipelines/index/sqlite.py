@@ -24,7 +24,7 @@ def sqlite_engine(url: sa.URL) -> sa.Engine:
     if url.database and url.database != ":memory:":
         # SQLite gives -wal and -shm the mode of the database file.
         os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -1,6 +1,5 @@
 """No secret leaves the sign-in: not in logs at DEBUG, not in errors, not in the variables of a traceback."""
 
-import logging
 import pickle
 import traceback
 from collections.abc import Callable
@@ -41,9 +40,8 @@ def _told_of(error: BaseException) -> str:
     ],
 )
 def test_secrets_stay_secret_when_signing_in_fails(
-    answer: Answer, entra: Entra, tenant: Tenant, provide: Provide, caplog: pytest.LogCaptureFixture
+    answer: Answer, entra: Entra, tenant: Tenant, provide: Provide, all_logs: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     entra.always = answer
     provider = provide(tenant)
     for _ in range(2):
@@ -52,9 +50,9 @@ def test_secrets_stay_secret_when_signing_in_fails(
         told = _told_of(caught.value)
         assert SECRET not in told
         assert "eyJhbGciOi" not in told
-    assert SECRET not in caplog.text
-    assert "eyJhbGciOi" not in caplog.text
-    assert "urllib3" in caplog.text, "nothing was logged, so nothing was proved"
+    assert SECRET not in all_logs.text
+    assert "eyJhbGciOi" not in all_logs.text
+    assert "urllib3" in all_logs.text, "nothing was logged, so nothing was proved"
 
 
 @pytest.mark.parametrize("fault", ["certificate", "connection"])
@@ -65,9 +63,8 @@ def test_secrets_stay_secret_when_the_service_is_lost_after_its_discovery(
     provide: Provide,
     ca: tuple[Path, Path],
     clock: WaitlessClock,
-    caplog: pytest.LogCaptureFixture,
+    all_logs: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     elsewhere = f"https://127.0.0.1:{entra.port}" if fault == "certificate" else "https://127.0.0.1:1"
     entra.on_discovery = [
         Answer(200, f'{{"authorization_endpoint": "{elsewhere}/t/a", "token_endpoint": "{elsewhere}/t/b"}}')
@@ -75,17 +72,16 @@ def test_secrets_stay_secret_when_the_service_is_lost_after_its_discovery(
     with pytest.raises(MailoverError) as caught:
         provide(tenant).token(Resource.OUTLOOK)
     assert "cannot be reached" in caught.value.message
-    assert SECRET not in _told_of(caught.value) + caplog.text
+    assert SECRET not in _told_of(caught.value) + all_logs.text
 
 
 def test_secrets_stay_secret_when_signing_in_succeeds(
-    entra: Entra, tenant: Tenant, provide: Provide, caplog: pytest.LogCaptureFixture
+    entra: Entra, tenant: Tenant, provide: Provide, all_logs: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     provider = provide(tenant)
     provider.token(Resource.OUTLOOK)
     check_claims(provider.token(Resource.OUTLOOK, refresh=True), Resource.OUTLOOK, tenant, "IMAP.AccessAsApp")
     shown = f"{provider!r} {provider} {provider.endpoints} {tenant!r} {describe_claims(entra.issued[0])}"
-    assert "msal" in caplog.text, "nothing was logged, so nothing was proved"
+    assert "msal" in all_logs.text, "nothing was logged, so nothing was proved"
     for kept in (SECRET, *entra.issued):
-        assert kept not in caplog.text + shown
+        assert kept not in all_logs.text + shown

@@ -1,6 +1,5 @@
 """The whole visit over a sandbox tenant: what it does, what it prints, and how it ends."""
 
-import logging
 import re
 import signal
 import subprocess
@@ -175,10 +174,9 @@ def test_secrets_stay_secret_in_all_that_doctor_prints(
     mailover: Command,
     wrong: str,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    all_logs: pytest.LogCaptureFixture,
 ) -> None:
     secret = tenant.secret
-    caplog.set_level(logging.DEBUG)
     if wrong == "secret":
         secret = "Kd98Q~the-value-of-some-other-secret"
         monkeypatch.setenv("MAILOVER_CLIENT_SECRET", secret)
@@ -196,7 +194,7 @@ def test_secrets_stay_secret_in_all_that_doctor_prints(
         answered = mailover("doctor", KIM, "--must-deny", REFUSED, *form)
         assert bool(answered.code) == (wrong != "nothing")
         said += answered.out + answered.err
-    for text in (said, caplog.text):
+    for text in (said, all_logs.text):
         assert secret not in text
         assert "eyJ" not in text
 

@@ -1,6 +1,5 @@
 """Messages out of Graph: whole ones, cut ones, lost ones, and those that Exchange cannot convert."""
 
-import logging
 from base64 import b64encode
 from email.mime.text import MIMEText
 from typing import Any
@@ -367,9 +366,8 @@ def test_nothing_lost_among_many_faults_of_every_kind(
 
 
 def test_secrets_stay_secret_when_messages_fail(
-    graph: ScriptedGraph, graph_source: GraphSource, caplog: pytest.LogCaptureFixture
+    graph: ScriptedGraph, graph_source: GraphSource, all_logs: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     native_ids = graph.add(MULTIPART[:-12], mail(2), mail(3), **WHOLE)
     graph.answer(f"{native_ids[1]}{VALUE}", error(500, "ErrorItemCorrupt"), times=99)
     graph.answer(f"{native_ids[2]}{VALUE}", Reply(503), times=99)
@@ -377,4 +375,4 @@ def test_secrets_stay_secret_when_messages_fail(
     told = "".join(f"{each.reason}{each.detail}" for each in failed.values())
     assert len(failed) == 3
     for kept in ("confidential", "graph-token"):
-        assert kept not in told + caplog.text
+        assert kept not in told + all_logs.text

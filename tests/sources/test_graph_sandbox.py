@@ -1,6 +1,5 @@
 """Against the sandbox's own tenant: tokens from its token service, mail through its Graph door."""
 
-import logging
 import re
 import subprocess
 import sys
@@ -339,10 +338,9 @@ def test_nothing_lost_in_a_storm(start_sandbox: Starter, clock: WaitlessClock) -
 def test_secrets_stay_secret_in_a_storm(
     sandbox: RunningSandbox,
     clock: WaitlessClock,
-    caplog: pytest.LogCaptureFixture,
+    all_logs: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     given: set[str] = set()
     original = TokenProvider.token
 
@@ -359,7 +357,7 @@ def test_secrets_stay_secret_in_a_storm(
     report = ingest(on_graph(sandbox), clock)
     assert len(given) > 1
     assert report.folder_errors
-    told = "".join(map(str, report.folder_errors.values())) + str(report.to_json()) + caplog.text
+    told = "".join(map(str, report.folder_errors.values())) + str(report.to_json()) + all_logs.text
     assert "httpx" in told, "nothing was logged, so nothing was proved"
     for kept in (*given, sandbox.secret, "$deltatoken=", "$skiptoken="):
         assert kept not in told

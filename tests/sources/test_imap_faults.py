@@ -1,6 +1,5 @@
 """What Exchange Online says when something is wrong, and what becomes of the round."""
 
-import logging
 import socket
 import threading
 from pathlib import Path
@@ -134,9 +133,8 @@ def test_a_refused_token_is_renewed_once(server: ScriptedServer, source: ImapSou
 
 
 def test_secrets_stay_secret_when_the_sign_in_is_refused(
-    server: ScriptedServer, source: ImapSource, caplog: pytest.LogCaptureFixture
+    server: ScriptedServer, source: ImapSource, all_logs: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     server.answer("AUTHENTICATE", b"$ NO AUTHENTICATE failed.\r\n", times=99)
     with pytest.raises(MailboxRefusedError) as caught:
         source.count(INBOX)
@@ -144,7 +142,7 @@ def test_secrets_stay_secret_when_the_sign_in_is_refused(
     assert MAILBOX in told
     assert "IMAP.AccessAsApp" in told
     assert len(server.tokens) == 2
-    assert "access-token" not in told + caplog.text
+    assert "access-token" not in told + all_logs.text
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
@@ -321,15 +319,14 @@ def test_a_server_that_ends_every_connection_is_not_blamed_on_its_messages(
 
 
 def test_secrets_stay_secret_when_a_literal_is_longer_than_announced(
-    server: ScriptedServer, source: ImapSource, caplog: pytest.LogCaptureFixture
+    server: ScriptedServer, source: ImapSource, all_logs: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     server.add(MAILS[0])
     short = b"* 1 FETCH (UID 1 BODY[] {9}\r\n" + MAILS[0] + b")\r\n$ OK FETCH completed.\r\n"
     server.answer(BODY, short, times=99)
     outcomes = read_all(source)
     assert failures(outcomes) == {"7:1": "connection-lost"}
-    assert "confidential" not in repr(outcomes) + caplog.text
+    assert "confidential" not in repr(outcomes) + all_logs.text
 
 
 def test_a_new_uidvalidity_is_told_as_a_reset_and_then_everything_is_listed(

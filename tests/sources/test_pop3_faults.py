@@ -1,6 +1,5 @@
 """What Exchange Online says over POP3 when something is wrong, and what becomes of the round."""
 
-import logging
 import re
 import socket
 from pathlib import Path
@@ -76,9 +75,8 @@ def test_a_refused_token_is_renewed_once(pop3_server: ScriptedPop3, pop3: Pop3So
 
 
 def test_secrets_stay_secret_when_the_sign_in_is_refused(
-    pop3_server: ScriptedPop3, pop3: Pop3Source, caplog: pytest.LogCaptureFixture
+    pop3_server: ScriptedPop3, pop3: Pop3Source, all_logs: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     pop3_server.answer("RESPONSE", REFUSED, times=99)
     with pytest.raises(MailboxRefusedError) as caught:
         pop3.count(INBOX)
@@ -86,7 +84,7 @@ def test_secrets_stay_secret_when_the_sign_in_is_refused(
     for named in (MAILBOX, "POP.AccessAsApp", "Set-CASMailbox -PopEnabled $true", "FullAccess"):
         assert named in told
     assert len(pop3_server.tokens) == 2
-    assert "access-token" not in told + caplog.text
+    assert "access-token" not in told + all_logs.text
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
@@ -441,9 +439,8 @@ def test_a_server_that_ends_every_connection_is_not_blamed_on_its_messages(
 
 @pytest.mark.parametrize("pipelining", [True, False])
 def test_bytes_are_kept_and_secrets_where_a_server_does_not_double_a_dot(
-    pop3_server: ScriptedPop3, pop3: Pop3Source, caplog: pytest.LogCaptureFixture, pipelining: bool
+    pop3_server: ScriptedPop3, pop3: Pop3Source, all_logs: pytest.LogCaptureFixture, pipelining: bool
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     pop3_server.capabilities += b"PIPELINING\r\n" * pipelining
     pop3_server.add(*MAILS)
     pop3_server.answer("RETR 2", b"+OK\r\nhead\r\n.\r\nconfidential rest\r\n.\r\n", times=99)
@@ -452,7 +449,7 @@ def test_bytes_are_kept_and_secrets_where_a_server_does_not_double_a_dot(
     assert failures(outcomes) == {"uid2": "connection-lost"}
     failed = next(each for each in outcomes if isinstance(each, FetchFailed))
     assert failed.detail == f"asked for it 3 times: {MAILBOX}: the server's answer is not POP3"
-    assert "confidential" not in caplog.text
+    assert "confidential" not in all_logs.text
 
 
 def test_identifying_leaves_to_the_fetch_what_a_lost_connection_means(
