@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks import dagster_job, graph, growth, idle, ingest, memory, mime, pace
+from benchmarks import dagster_job, graph, growth, idle, ingest, memory, mime, pace, pop3_fetch, racing
 from benchmarks.mime import business_mail, small_mail
 from benchmarks.scale import Scale
 from tests.dovecot_fixture import Dovecot, running_dovecot
@@ -68,12 +68,15 @@ def measure_mime(scale: Scale) -> Samples:
 
 
 def measure_pop3(scale: Scale) -> Samples:
-    return {
-        f"pop3, {name}": ingest.ratios(
-            ingest.race(ingest.POP3_RIVALS, server, address, scale.rounds), "mailover", "poplib"
-        )
-        for name, server, address in delivered(scale)
-    }
+    readers = {name: pop3_fetch.READERS[name] for name in ("mailover", "poplib")}
+    found = {}
+    for name, server, address in delivered(scale):
+        taken = ingest.race(ingest.POP3_RIVALS, server, address, scale.rounds)
+        found[f"pop3, {name}"] = ingest.ratios(taken, "mailover", "poplib")
+        times = racing.timed(readers, server, address, scale.mail, scale.rounds)
+        pairs = zip(times["poplib"], times["mailover"], strict=True)
+        found[f"pop3 download, {name}"] = [theirs / ours for (theirs, _), (ours, _) in pairs]
+    return found
 
 
 def measure_graph(scale: Scale) -> Samples:
@@ -83,6 +86,10 @@ def measure_graph(scale: Scale) -> Samples:
             if name == "small":
                 listed = graph.timed(graph.LISTING, server, scale.rounds)
                 found["graph listing"] = graph.ratios(listed, "mailover, entries")
+                models = graph.ratios(listed, "msgraph-sdk, models")
+                found["graph models"] = [
+                    theirs / ours for theirs, ours in zip(models, found["graph listing"], strict=True)
+                ]
             fetched = graph.timed(graph.MESSAGES, server, scale.rounds)
             found[f"graph MIME, {name}"] = graph.ratios(fetched, "mailover")
     return found
@@ -162,6 +169,8 @@ BENCHMARKS = (
         [
             Goal("pop3, business", "full POP3 ingest : poplib's download", 1),
             Goal("pop3, small", "full POP3 ingest : poplib's download", 1),
+            Goal("pop3 download, business", "poplib's download : POP3 download", 2, at_least=True),
+            Goal("pop3 download, small", "poplib's download : POP3 download", 2, at_least=True),
         ],
         measure_pop3,
     ),
@@ -169,6 +178,7 @@ BENCHMARKS = (
         "graph",
         [
             Goal("graph listing", "listing : bare httpx and JSON", 1.2),
+            Goal("graph models", "msgraph-sdk's models : listing", 85, at_least=True),
             Goal("graph MIME, business", "MIME, 4 in flight : bare httpx", 1.2),
             Goal("graph MIME, small", "MIME, 4 in flight : bare httpx", 1.2),
         ],

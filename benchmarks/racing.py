@@ -95,16 +95,24 @@ def run(commands: Commands) -> Cost:
     return Cost(time.perf_counter() - started, cpu)
 
 
+def timed(
+    readers: Mapping[str, Reader], server: Dovecot, address: str, messages: int, rounds: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Wall and CPU time of each reader in each round."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in readers}
+    for number in range(-1, rounds):
+        for name, read in readers.items():
+            taken = seconds(read, server, address, messages)
+            if number >= 0:  # the first round fills the server's caches
+                times[name].append(taken)
+    return times
+
+
 def race(
     readers: Mapping[str, Reader], server: Dovecot, address: str, mails: Sequence[bytes], rounds: int
 ) -> dict[str, dict[str, float]]:
     server.mailbox(address).deliver(*mails)
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in readers}
-    for number in range(-1, rounds):
-        for name, read in readers.items():
-            taken = seconds(read, server, address, len(mails))
-            if number >= 0:  # the first round fills the server's caches
-                times[name].append(taken)
+    times = timed(readers, server, address, len(mails), rounds)
     megabytes = sum(map(len, mails)) / 1e6
     return {name: summary(taken, times["mailover"], len(mails), megabytes) for name, taken in times.items()}
 
