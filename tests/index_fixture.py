@@ -6,13 +6,16 @@ test there whose index would have been SQLite.
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
+from pipelines.index.engine import Index
 from tests.postgres_fixture import Postgres
 
 _VARIABLE = "MAILOVER_TEST_INDEX"
@@ -76,6 +79,30 @@ def copy_index(folder: Path) -> Callable[[], None]:
         shutil.copy(folder / "copy", folder / "mailover.db")
 
     return restore
+
+
+_KEPT_AND_SUMMED = (
+    (
+        "SELECT id, live_occurrences FROM folders",
+        "SELECT folder_id, count(*) FROM occurrences WHERE removed_at IS NULL GROUP BY folder_id",
+    ),
+    ("SELECT id, raw_bytes FROM mailboxes", "SELECT mailbox_id, sum(size) FROM raws GROUP BY mailbox_id"),
+    (
+        "SELECT mailbox_id, rows FROM data_files WHERE dataset = 'messages' AND retired_at IS NULL",
+        "SELECT mailbox_id, count(*) FROM messages GROUP BY mailbox_id",
+    ),
+)
+
+
+def assert_sums_are_kept(index: Index) -> None:
+    """What folders, mailboxes and files keep of the sums of their rows is what their rows sum up to."""
+    with index.read() as connection:
+        for kept, summed in _KEPT_AND_SUMMED:
+            told, found = Counter[int](), Counter[int]()
+            for statement, sums in ((kept, told), (summed, found)):
+                for owner, value in connection.execute(sa.text(statement)):
+                    sums[owner] += value or 0
+            assert +told == +found, kept
 
 
 def _copy_database(url: str) -> Callable[[], None]:

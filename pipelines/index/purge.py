@@ -28,7 +28,7 @@ def erase_rows(index: Index, lease: Lease, phase: str, now: datetime) -> dict[st
         connection.execute(
             sa.update(mailboxes)
             .where(mailboxes.c.id == lease.mailbox_id)
-            .values(blank | {"phase": phase, "failed_passes": 0})
+            .values(blank | {"phase": phase, "failed_passes": 0, "raw_bytes": 0})
         )
     lease.commits += 1
     return {name: count for name, count in erased.items() if count}

@@ -12,15 +12,14 @@ from pipelines.index.lease import holder_of
 from pipelines.index.lookup import chunks
 from pipelines.index.quarantine import quarantine_totals
 from pipelines.index.tables import (
+    data_files,
     folders,
     mailboxes,
-    messages,
-    occurrences,
     parities,
     quarantine,
-    raws,
     rounds,
 )
+from pipelines.lake import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +81,12 @@ def status(index: Index, addresses: Sequence[str], now: datetime) -> list[Mailbo
     with index.read() as connection:
         rows = {row.address: row for some in chunks(addresses) for row in _rows(connection, some)}
         ids = [rows[address].id for address in addresses]
-        live = occurrences.c.removed_at.is_(None)
+        current = (data_files.c.dataset == Dataset.MESSAGES, data_files.c.retired_at.is_(None))
+        # None of these looks at the rows of messages: a pass of a large mailbox ends with its status.
         counted = {
-            "messages": _grouped(connection, ids, sa.func.count(), messages),
-            "occurrences": _grouped(connection, ids, sa.func.count(), occurrences, live),
-            "raw_bytes": _grouped(connection, ids, sa.func.sum(raws.c.size), raws),
+            "messages": _grouped(connection, ids, sa.func.sum(data_files.c.rows), data_files, *current),
+            "occurrences": _grouped(connection, ids, sa.func.sum(folders.c.live_occurrences), folders),
+            "raw_bytes": {row.id: row.raw_bytes for row in rows.values()},
             "folders": _grouped(connection, ids, sa.func.count(), folders, folders.c.skipped.is_(None)),
         }
         held = quarantine_totals(connection, ids[0] if len(ids) == 1 else None)

@@ -45,6 +45,11 @@ def _mailbox() -> sa.Column[int]:
     return sa.Column("mailbox_id", sa.ForeignKey("mailboxes.id"), nullable=False)
 
 
+def _kept(name: str) -> sa.Column[int]:
+    """A sum over rows of another table that the database keeps by triggers: migration 0007."""
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+
+
 def _account() -> list[sa.Column[Any]]:
     """When a folder was walked, how many ids were listed, and what became of them."""
     counts = ("listed", "stored", "known", "quarantined", "gone", "unmatched")
@@ -81,6 +86,7 @@ mailboxes = sa.Table(
     sa.Column("last_error", sa.Text),
     sa.Column("last_error_at", Instant),
     sa.Column("round_wanted_at", Instant),
+    _kept("raw_bytes"),
 )
 
 folders = sa.Table(
@@ -97,6 +103,7 @@ folders = sa.Table(
     sa.Column("cursor_at", Instant),
     sa.Column("swept_at", Instant),
     sa.Column("seen_at", Instant, nullable=False),
+    _kept("live_occurrences"),
     sa.UniqueConstraint("mailbox_id", "protocol", "native"),
 )
 

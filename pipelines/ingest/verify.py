@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.errors import LakeMismatchError, LeaseHeldError
+from pipelines.index.kept import correct_sums
 from pipelines.index.lease import Lease, hold
 from pipelines.index.lookup import keys_in_file, messages_without_bytes
 from pipelines.index.mailboxes import add_mailboxes
@@ -69,6 +70,8 @@ def _check(workspace: Workspace, lease: Lease, found: Verification, progress: Pr
     if reason:
         rebuild(workspace, lease, progress, without=damaged)
         found.repaired.append(f"{reason}; the index was rebuilt from the lake")
+    if correct_sums(workspace.index, lease, workspace.clock.now()):
+        found.repaired.append("what the index keeps of folders' and mailbox's sizes was wrong; counted anew")
     with workspace.index.read() as connection:
         lost = messages_without_bytes(connection, lease.mailbox_id)
     if lost:

@@ -13,7 +13,8 @@ from alembic.migration import MigrationContext
 from pipelines.errors import ConfigurationError, MailoverError
 from pipelines.index import engine as engine_module
 from pipelines.index.engine import Index
-from pipelines.index.tables import messages, metadata, raws, rounds
+from pipelines.index.tables import folders, mailboxes, messages, metadata, raws, rounds
+from tests.index_fixture import assert_sums_are_kept
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(tmp_path: Path) -> None:
@@ -61,6 +62,14 @@ FIRST_ROWS: dict[str, dict[str, object]] = {
         "received_by_server": True,
     },
     "raws": {"raw_sha256": "f" * 64, "row_id": 1, "size": 1, "file_id": 1},
+    "occurrences": {
+        "folder_id": 1,
+        "native_id": "1:1",
+        "row_id": 1,
+        "evidence": "bytes",
+        "flags": "",
+        "first_seen_at": MOMENT,
+    },
     "rounds": {
         **dict.fromkeys(("listed", "stored", "known", "quarantined", "gone", "bytes"), 0),
         "folder_id": 1,
@@ -89,6 +98,9 @@ def test_an_index_of_the_first_schema_is_brought_to_the_present_one(tmp_path: Pa
         assert connection.scalars(sa.select(messages.c.fidelity)).all() == ["mime"]
         assert connection.scalars(sa.select(raws.c.weak)).all() == [False]
         assert connection.scalars(sa.select(rounds.c.unmatched)).all() == [0]
+        assert connection.scalars(sa.select(mailboxes.c.raw_bytes)).all() == [1]
+        assert connection.scalars(sa.select(folders.c.live_occurrences)).all() == [1]
+    assert_sums_are_kept(index)
     index.close()
 
 

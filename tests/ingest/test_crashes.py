@@ -12,6 +12,7 @@ from pipelines.ingest.checks import bytes_are_kept, nothing_lost, nothing_twice
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage
 from pipelines.lake import Dataset
+from tests.index_fixture import assert_sums_are_kept
 from tests.ingest.conftest import rows
 from tests.ingest.crashing import BACKFILL, IMPORT, POINTS, open_workspace, server, work
 from tests.ingest.model import KIM, ModelWorkspace, mail
@@ -53,6 +54,7 @@ def run(folder: Path, stage: str = Stage.RAW_MESSAGES) -> ModelWorkspace:
 
 
 def assert_exact(workspace: ModelWorkspace) -> None:
+    assert_sums_are_kept(workspace.index)
     everything = server().all_mime()
     raw = [row["mime"] for row in rows(workspace, "raw")]
     assert sorted(raw) == sorted(everything)  # type: ignore[type-var]

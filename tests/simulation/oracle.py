@@ -22,6 +22,7 @@ from pipelines.lake import Dataset
 from pipelines.mime import normalise
 from pipelines.sandbox import store as tenant
 from pipelines.sources.base import ProtocolName
+from tests.index_fixture import assert_sums_are_kept
 from tests.ingest.model import KIM
 from tests.simulation.witness import listing
 
@@ -50,6 +51,7 @@ def demand(holds: bool, otherwise: str) -> None:
 def check(world: "World", report: MailboxReport) -> None:
     """Hold lake and index against the truth, after a pass that nothing disturbed."""
     seen = Seen(world)
+    assert_sums_are_kept(world.index)
     faults = [
         *_bytes_are_kept(seen),
         *_nothing_twice(seen),
