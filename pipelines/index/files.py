@@ -59,15 +59,14 @@ def forget_retired(index: Index, lease: Lease) -> None:
 
 def outdated_files(index: Index, lease: Lease, version: int | None) -> list[str]:
     """Files of ``messages`` with rows of a normaliser older than ``version``; all files for None."""
+    rows = sa.select(messages.c.id).where(messages.c.file_id == data_files.c.id)
+    if version is not None:
+        rows = rows.where(messages.c.normaliser_version < version)
     query = (
         sa.select(data_files.c.path)
-        .join(messages, messages.c.file_id == data_files.c.id)
-        .where(data_files.c.mailbox_id == lease.mailbox_id, data_files.c.retired_at.is_(None))
-        .distinct()
+        .where(data_files.c.mailbox_id == lease.mailbox_id, data_files.c.retired_at.is_(None), rows.exists())
         .order_by(data_files.c.path)
     )
-    if version is not None:
-        query = query.where(messages.c.normaliser_version < version)
     with index.read() as connection:
         return list(connection.scalars(query))
 

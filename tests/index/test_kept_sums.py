@@ -26,9 +26,10 @@ KEYS = [f"{number:040}" for number in range(8)]
 def index(tmp_path: Path) -> Any:
     """Two mailboxes with two folders each, and messages for whatever occurs in them."""
     opened = Index(index_url(tmp_path))
-    blank: dict[str, Any] = dict.fromkeys(("thread_id", "subject", "sender_name", "sender_address", "recipients"), "")
-    blank |= {"received_at": NOW, "received_by_server": True, "size": 1, "attachment_count": 0}
-    blank |= {"raw_sha256": "", "fidelity": "mime", "normaliser_version": 1}
+    texts = ("thread_id", "subject", "sender_name", "sender_address", "recipients", "raw_sha256", "fidelity")
+    blank: dict[str, Any] = dict.fromkeys(texts, "")
+    blank |= dict.fromkeys(("size", "attachment_count", "normaliser_version"), 1)
+    blank |= {"received_at": NOW, "received_by_server": True}
     with opened.write() as connection:
         for mailbox in (1, 2):
             connection.execute(

@@ -1,4 +1,4 @@
-"""Sums over the rows of a mailbox, kept by the database itself so that nobody has to count them."""
+"""What a pass asks of all rows of a mailbox, without looking at them: sums, and rows of older versions."""
 
 from dataclasses import dataclass
 
@@ -33,6 +33,8 @@ _EVENTS = {"insert": {"new": "+"}, "update": {"old": "-", "new": "+"}, "delete":
 
 def upgrade() -> None:
     """Fill the sums from the rows that are there; triggers keep them, in the transaction of each change."""
+    op.create_index("ix_messages_file_id_normaliser_version", "messages", ["file_id", "normaliser_version"])
+    op.drop_index("ix_messages_file_id", "messages")
     keep = _keep_by_statement if op.get_bind().dialect.name == "postgresql" else _keep_by_row
     for kept in _ALL:
         op.add_column(kept.owners, sa.Column(kept.name, sa.BigInteger(), nullable=False, server_default="0"))
