@@ -33,9 +33,12 @@ class Index:
         """
         parsed = sa.make_url(url)
         self._name = _name(parsed)
-        self._engine, self._reading, self._writing = _open(parsed)
+        self._engine, reading, writing = _open(parsed)
+        # The same pool twice: options of a connection would be worked out for every transaction.
+        self._reader = self._engine.execution_options(**reading)
+        self._writer = self._engine.execution_options(**writing)
         try:
-            self.index_id = _prepare(self._engine, self._writing)
+            self.index_id = _prepare(self._writer)
         except (sa.exc.DatabaseError, ConfigurationError) as error:
             self._engine.dispose()
             if isinstance(error, ConfigurationError):
@@ -46,7 +49,7 @@ class Index:
     def read(self) -> Iterator[sa.Connection]:
         """A consistent view of the index. Raises ``UnreachableError`` where its server is gone."""
         try:
-            with self._engine.connect().execution_options(**self._reading) as connection, connection.begin():
+            with self._reader.begin() as connection:
                 yield connection
         except sa.exc.OperationalError as error:
             raise self._error(error, "read", "that its database answers") from None
@@ -59,7 +62,7 @@ class Index:
         the count of the lease's commits tells the next transaction.
         """
         try:
-            with self._engine.connect().execution_options(**self._writing) as connection, connection.begin():
+            with self._writer.begin() as connection:
                 yield connection
         except sa.exc.OperationalError as error:
             raise self._error(error, "written", "its free space and permissions") from None
@@ -152,11 +155,11 @@ def _name(url: sa.URL) -> str:
     return f"{url.database or 'of the environment'}{where}"
 
 
-def _prepare(engine: sa.Engine, writing: dict[str, Any]) -> str:
+def _prepare(engine: sa.Engine) -> str:
     scripts = AlembicConfig()
     scripts.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     head = ScriptDirectory.from_config(scripts).get_current_head()
-    with engine.connect().execution_options(**writing) as connection, connection.begin():
+    with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             postgresql.prepare(connection)
         current = MigrationContext.configure(connection).get_current_revision()

@@ -70,7 +70,7 @@ def hold(index: Index, address: str, clock: Clock) -> Iterator[Lease]:
         # Before the row: should the database be gone, nobody need wait for this process to end.
         _HELD.discard(lease.token)
         with index.write() as connection:
-            connection.execute(_mine(lease).values(lease_holder=sa.null()))
+            connection.execute(_GIVE_BACK, {"row_id": lease.mailbox_id, "epoch": lease.epoch})
 
 
 def renew(connection: sa.Connection, lease: Lease, now: datetime) -> None:
@@ -114,31 +114,26 @@ _COUNT_ONE = (
 )
 
 
-def _mine(lease: Lease) -> sa.Update:
-    return (
-        sa.update(mailboxes)
-        .where(mailboxes.c.id == lease.mailbox_id)
-        .where(mailboxes.c.lease_epoch == lease.epoch)
-    )
+_LOCKED = sa.select(mailboxes).where(mailboxes.c.address == sa.bindparam("address")).with_for_update()
+_ROW = sa.update(mailboxes).where(mailboxes.c.id == sa.bindparam("row_id"))
+_TAKE = _ROW.values(
+    lease_holder=sa.bindparam("holder"), lease_epoch=sa.bindparam("epoch"), lease_at=sa.bindparam("now")
+)
+_MINE = _ROW.where(mailboxes.c.lease_epoch == sa.bindparam("epoch"))
+_BEAT = _MINE.values(lease_at=sa.bindparam("now"))
+_GIVE_BACK = _MINE.values(lease_holder=sa.null())
 
 
 def _acquire(index: Index, address: str, now: datetime) -> Lease:
     with index.write() as connection:
-        row = connection.execute(
-            sa.select(mailboxes).where(mailboxes.c.address == address).with_for_update()
-        ).one()
+        row = connection.execute(_LOCKED, {"address": address}).one()
         holder = holder_of(row, now)
         if holder is not None:
             raise LeaseHeldError(f"{address}: being written by {holder}; skipped")
         lease = Lease(row.id, address, row.lease_epoch + 1, row.commits, row.adopted_epoch)
         _HELD.add(lease.token)
-        connection.execute(
-            sa.update(mailboxes)
-            .where(mailboxes.c.id == row.id)
-            .values(
-                lease_holder=_this_process() | {"token": lease.token}, lease_epoch=lease.epoch, lease_at=now
-            )
-        )
+        holder_now = _this_process() | {"token": lease.token}
+        connection.execute(_TAKE, {"row_id": row.id, "holder": holder_now, "epoch": lease.epoch, "now": now})
     return lease
 
 
@@ -155,7 +150,8 @@ def _beat(index: Index, lease: Lease, clock: Clock, stopped: threading.Event) ->
     while not stopped.wait(HEARTBEAT_SECONDS):
         # A database that cannot be reached now may be there for the next beat; a commit tells by itself.
         with suppress(MailoverError), index.write() as connection:
-            connection.execute(_mine(lease).values(lease_at=clock.now()))
+            beat = {"row_id": lease.mailbox_id, "epoch": lease.epoch, "now": clock.now()}
+            connection.execute(_BEAT, beat)
 
 
 def _alive(holder: dict[str, Any], last_beat: datetime, now: datetime) -> bool:

@@ -268,17 +268,21 @@ def unmatched_ids(connection: sa.Connection, folder_id: int, native_ids: Sequenc
     return found
 
 
+_BY_OTHERS = (
+    sa.select(occurrences.c.id)
+    .join(folders, folders.c.id == occurrences.c.folder_id)
+    .where(
+        folders.c.mailbox_id == sa.bindparam("mailbox_id"),
+        folders.c.protocol != sa.bindparam("protocol"),
+        folders.c.protocol != ARCHIVE,
+    )
+    .limit(1)
+)
+
+
 def shown_by_others(connection: sa.Connection, mailbox_id: int, protocol: str) -> bool:
     """Whether another protocol than this one has shown messages of the mailbox; files are none."""
-    return (
-        connection.scalar(
-            sa.select(occurrences.c.id)
-            .join(folders, folders.c.id == occurrences.c.folder_id)
-            .where(folders.c.mailbox_id == mailbox_id, folders.c.protocol.not_in((protocol, ARCHIVE)))
-            .limit(1)
-        )
-        is not None
-    )
+    return connection.scalar(_BY_OTHERS, {"mailbox_id": mailbox_id, "protocol": protocol}) is not None
 
 
 def has_messages(connection: sa.Connection, mailbox_id: int) -> bool:
@@ -295,12 +299,30 @@ _HELD = sa.select(quarantine.c.native_id).where(
 )
 _UNMATCHED = sa.select(unmatched.c.native_id).where(unmatched.c.folder_id == _FOLDER)
 _LIVE_IDS = sa.union(_LIVE, _HELD, _UNMATCHED)
-_LIVE_COUNT = sa.select(
-    sum(
-        (each.with_only_columns(sa.func.count()).scalar_subquery() for each in (_HELD, _UNMATCHED)),
-        # Kept by the database, since these are as many as there is mail; the others are few.
-        start=sa.select(folders.c.live_occurrences).where(folders.c.id == _FOLDER).scalar_subquery(),
-    )
+
+
+def _in_folder(table: sa.Table, *where: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return sa.select(table.c.id).where(table.c.folder_id == folders.c.id, *where).correlate(folders)
+
+
+# The first is kept by the database, since it is of as many rows as there is mail; the others are few.
+_LIVE_COUNT = sum(
+    (
+        each.with_only_columns(sa.func.count()).scalar_subquery()
+        for each in (_in_folder(quarantine, quarantine.c.state == "open"), _in_folder(unmatched))
+    ),
+    start=folders.c.live_occurrences,
+)
+_COUNT_OF_FOLDER = sa.select(_LIVE_COUNT).where(folders.c.id == _FOLDER)
+_FOLDERS = sa.select(folders.c.id).where(
+    folders.c.mailbox_id == sa.bindparam("mailbox_id"), folders.c.protocol == sa.bindparam("protocol")
+)
+_COUNTS = _FOLDERS.add_columns(_LIVE_COUNT)
+_WITH_UNMATCHED = _FOLDERS.where(_in_folder(unmatched).exists())
+_WITH_DUE = _FOLDERS.where(
+    _in_folder(
+        quarantine, quarantine.c.state.in_(("open", "accepted")), quarantine.c.next_at <= sa.bindparam("now")
+    ).exists()
 )
 
 
@@ -314,31 +336,39 @@ def live_count(connection: sa.Connection, folder_id: int) -> int:
 
     No id is in both: one that is quarantined after it was stored has its occurrence ended.
     """
-    return connection.scalar(_LIVE_COUNT, {"folder_id": folder_id}) or 0
+    return connection.scalar(_COUNT_OF_FOLDER, {"folder_id": folder_id}) or 0
+
+
+def live_counts(connection: sa.Connection, mailbox_id: int, protocol: str) -> dict[int, int]:
+    """The same of every folder that the protocol shows, by its row."""
+    rows = connection.execute(_COUNTS, {"mailbox_id": mailbox_id, "protocol": protocol}).all()
+    return dict(rows)
+
+
+def folders_with_unmatched(connection: sa.Connection, mailbox_id: int, protocol: str) -> set[int]:
+    """Rows of the protocol's folders with ids for which the lake had no message."""
+    return set(connection.scalars(_WITH_UNMATCHED, {"mailbox_id": mailbox_id, "protocol": protocol}))
+
+
+def folders_with_due(connection: sa.Connection, mailbox_id: int, protocol: str, now: datetime) -> set[int]:
+    """Rows of the protocol's folders with messages in quarantine that are to be asked for again."""
+    values = {"mailbox_id": mailbox_id, "protocol": protocol, "now": now}
+    return set(connection.scalars(_WITH_DUE, values))
+
+
+_PATHS = sa.select(data_files.c.path).where(data_files.c.mailbox_id == sa.bindparam("mailbox_id"))
+_FILE_PATHS = _PATHS.where(data_files.c.dataset == sa.bindparam("dataset"), data_files.c.retired_at.is_(None))
+_RETIRED_PATHS = _PATHS.where(data_files.c.retired_at.is_not(None))
 
 
 def file_paths(connection: sa.Connection, mailbox_id: int, dataset: str) -> set[str]:
     """Paths of the files that make up one dataset of the mailbox."""
-    return set(
-        connection.scalars(
-            sa.select(data_files.c.path).where(
-                data_files.c.mailbox_id == mailbox_id,
-                data_files.c.dataset == dataset,
-                data_files.c.retired_at.is_(None),
-            )
-        )
-    )
+    return set(connection.scalars(_FILE_PATHS, {"mailbox_id": mailbox_id, "dataset": dataset}))
 
 
 def retired_paths(connection: sa.Connection, mailbox_id: int) -> set[str]:
     """Paths of files that were replaced and may still lie in the lake."""
-    return set(
-        connection.scalars(
-            sa.select(data_files.c.path).where(
-                data_files.c.mailbox_id == mailbox_id, data_files.c.retired_at.is_not(None)
-            )
-        )
-    )
+    return set(connection.scalars(_RETIRED_PATHS, {"mailbox_id": mailbox_id}))
 
 
 def keys_in_file(connection: sa.Connection, mailbox_id: int, path: str) -> dict[str, str]:

@@ -38,11 +38,13 @@ def add_mailboxes(index: Index, phases: Iterable[tuple[str, str]]) -> None:
         )
 
 
+_PHASE = sa.select(mailboxes.c.phase).where(mailboxes.c.address == sa.bindparam("address"))
+
+
 def phase_of(index: Index, address: str) -> str:
     """The mailbox's phase: ``legacy``, ``shadow`` or ``graph``."""
     with index.read() as connection:
-        found = connection.execute(sa.select(mailboxes.c.phase).where(mailboxes.c.address == address))
-        return str(found.scalar_one())
+        return str(connection.execute(_PHASE, {"address": address}).scalar_one())
 
 
 def all_addresses(index: Index) -> list[str]:

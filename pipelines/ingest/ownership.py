@@ -72,9 +72,9 @@ def sweep_retired(lake: Lake, index: Index, lease: Lease) -> int:
     """
     with index.read() as connection:
         retired = retired_paths(connection, lease.mailbox_id)
+        if not retired:
+            return 0
         named = set().union(*(file_paths(connection, lease.mailbox_id, each) for each in Dataset))
-    if not retired:
-        return 0
     listings = [lake.listing(dataset, lease.address) for dataset in Dataset]
     published = set().union(*(each.published for each in listings))
     staged = named & set().union(*(each.staged for each in listings))

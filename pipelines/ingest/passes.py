@@ -9,7 +9,13 @@ from pipelines.config import MailboxConfig
 from pipelines.errors import FolderGoneError, LeaseHeldError, LeaseLostError, MailoverError
 from pipelines.index.changes import RoundAccount
 from pipelines.index.lease import Lease, hold
-from pipelines.index.lookup import has_messages, shown_by_others
+from pipelines.index.lookup import (
+    folders_with_due,
+    folders_with_unmatched,
+    has_messages,
+    live_counts,
+    shown_by_others,
+)
 from pipelines.index.mailboxes import FolderRow, phase_of, record_folders, record_pass, record_refusal
 from pipelines.ingest.batch import Batch
 from pipelines.ingest.matching import Links
@@ -163,6 +169,7 @@ class MailboxPass:
             with index.read() as connection:
                 had_messages = has_messages(connection, self._lease.mailbox_id)
                 by_others = shown_by_others(connection, self._lease.mailbox_id, protocol)
+                due = folders_with_due(connection, self._lease.mailbox_id, protocol, clock.now())
             links = Links()
             rounds = [
                 Round(
@@ -177,23 +184,50 @@ class MailboxPass:
                     compared=compared,
                     shown_by_others=by_others,
                     lake_is_new=not had_messages,
+                    retries_due=row.folder_id in due,
                 )
                 for folder, row in select_folders(self._workspace, self._mailbox, self._lease, source)
             ]
-            steps: list[Callable[[Round], None]] = [
-                lambda one: one.walk(recognise_fresh=had_messages),
-                lambda one: one.check_bodies(share, links.doubted.union(doubted)),
-                Round.reconcile,
-                lambda one: one.settle(in_part=bool(errors)),
-                # One that was settled can be what tells another.
-                lambda one: one.settle(in_part=bool(errors)) if links.settled else None,
-                Round.close,
-            ]
             going = rounds
-            for step in steps:
+            for step in self._steps(
+                protocol, links, errors, recognise_fresh=had_messages, share=share, doubted=doubted
+            ):
                 going = [each for each in going if self._contained(each, step, errors)]
                 self._batch.flush()
         return [each.account for each in rounds]
+
+    def _steps(
+        self,
+        protocol: ProtocolName,
+        links: Links,
+        errors: Collection[str],
+        *,
+        recognise_fresh: bool,
+        share: float,
+        doubted: Collection[str],
+    ) -> Iterator[Callable[[Round], None]]:
+        """What is done with each folder; the next is asked for when one is done in all, and written.
+
+        What it takes of the index is read for all folders at once: a folder's step changes no other's.
+        """
+        index, mailbox_id = self._workspace.index, self._lease.mailbox_id
+        yield lambda one: one.walk(recognise_fresh=recognise_fresh)
+        yield lambda one: one.check_bodies(share, links.doubted.union(doubted))
+        with index.read() as connection:
+            counts = live_counts(connection, mailbox_id, protocol)
+        yield lambda one: one.reconcile(counts[one.account.folder_id])
+        with index.read() as connection:
+            waiting = folders_with_unmatched(connection, mailbox_id, protocol)
+
+        def settle(one: Round) -> None:
+            if one.account.folder_id in waiting:
+                one.settle(in_part=bool(errors))
+
+        yield settle
+        if links.settled:
+            # One that was settled can be what tells another.
+            yield settle
+        yield Round.close
 
     def _contained(self, one: Round, step: Callable[[Round], None], errors: dict[str, MailoverError]) -> bool:
         """Whether the step went well; one folder must not stop its mailbox."""

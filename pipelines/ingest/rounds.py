@@ -61,6 +61,7 @@ class Round:
         compared: bool = False,
         shown_by_others: bool = False,
         lake_is_new: bool = False,
+        retries_due: bool = True,
         window: Window | None = None,
     ) -> None:
         """``links``: what the walk over the whole mailbox recognises, shared by its rounds; a round
@@ -69,13 +70,14 @@ class Round:
         ``compared``: the folder is matched with the lake and brings nothing into it.
         ``shown_by_others``: another protocol has read the mailbox, so what is new here may be known.
         ``lake_is_new``: the lake held nothing of the mailbox, so nothing that is listed can be known.
+        ``retries_due``: the folder's quarantine may have something that is to be asked for again.
         """
         self.account = RoundAccount(row.folder_id, folder.path, clock.now(), window=window)
         self._source, self._folder, self._batch = source, folder, batch
         self._index, self._clock = index, clock
         self._progress = progress
         self._compared, self._shown_by_others = compared, shown_by_others
-        self._lake_is_new = lake_is_new
+        self._lake_is_new, self._retries_due = lake_is_new, retries_due
         self._cursor, self._swept_at = row.cursor, row.swept_at
         self._taken: set[str] = set()
         self._settles, self._links = links is not None, links or Links()
@@ -101,7 +103,8 @@ class Round:
             self._cursor = step.cursor
             self._batch.move_cursor(self.account, step.cursor)
             self._progress(self.account)
-        self._retry_quarantined()
+        if self._retries_due:
+            self._retry_quarantined()
 
     def check_bodies(self, share: float, doubted: Collection[str]) -> None:
         """Fetch what was linked by its listing alone, and let the bytes decide.
@@ -141,15 +144,19 @@ class Round:
             self._progress(self.account)
         self.close()
 
-    def reconcile(self) -> None:
-        """Compare with the server's own count, and explain any difference."""
+    def reconcile(self, lake_count: int) -> None:
+        """Compare with the server's own count, and explain any difference.
+
+        ``lake_count``: how many messages the folder is believed to hold, as ``live_count`` has it.
+        """
         self.account.server_count = self._source.count(self._folder)
-        self.account.lake_count = self._live_count()
+        self.account.lake_count = lake_count
         if self._is_to_be_swept or self.account.server_count != self.account.lake_count:
             self.walk(recognise_fresh=False)
             self._compare_ids()
             self._batch.flush()
-            self.account.lake_count = self._live_count()
+            with self._index.read() as connection:
+                self.account.lake_count = live_count(connection, self.account.folder_id)
         if self.account.lake_count != self.account.server_count:
             self.account.notes.append(
                 f"the server counts {self.account.server_count}, "
@@ -218,10 +225,6 @@ class Round:
         self.account.closed_at = self._clock.now()
         self._batch.expect(self.account, 0)
 
-    def _live_count(self) -> int:
-        with self._index.read() as connection:
-            return live_count(connection, self.account.folder_id)
-
     @property
     def _is_to_be_swept(self) -> bool:
         """Whether the ids are to be compared although the counts may agree.
@@ -275,6 +278,8 @@ class Round:
     def _account_for(self, listed: Iterable[Entry], *, recognise_all: bool) -> None:
         """Give each listed id its one outcome."""
         entries = {each.native_id: each for each in listed}
+        if not entries:
+            return
         ids = list(entries)
         if any(self._batch.outdated(self.account, each) for each in entries.values()):
             self._batch.flush()
