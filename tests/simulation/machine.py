@@ -52,7 +52,8 @@ class MemoryIndex(Index):
     def __init__(self, tick: Tick, committed: Callable[[], None], index_id: str) -> None:
         """``committed`` is called after every commit, before anything else can happen."""
         self._engine, self._name = _engine(), "in memory"
-        self._reading, self._writing = sqlite.READING, sqlite.WRITING
+        self._reader = self._engine.execution_options(**sqlite.READING)
+        self._writer = self._engine.execution_options(**sqlite.WRITING)
         self._tick, self._committed = tick, committed
         self.lose(index_id)
 
