@@ -41,7 +41,8 @@ def all_logs(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
     SQLAlchemy tells its statements; one level deeper it would print every row of the index.
     """
-    for name in (None, *logging.root.manager.loggerDict):
-        level = logging.INFO if name and name.startswith("sqlalchemy") else logging.DEBUG
-        caplog.set_level(level, logger=name)
+    for name in logging.root.manager.loggerDict:
+        caplog.set_level(logging.INFO if name.startswith("sqlalchemy") else logging.DEBUG, logger=name)
+    # Last, since each of these is the handler's level as well.
+    caplog.set_level(logging.DEBUG)
     return caplog
