@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC
+from functools import partial
 
 import dagster as dg
 
@@ -36,7 +37,7 @@ def archive_windows(context: dg.AssetExecutionContext, mailover: Mailover) -> It
                 workspace,
                 workspace.config.mailbox(address),
                 span,
-                month_done=lambda month, address=address: _record(context, address, month),  # type: ignore[misc]
+                month_done=partial(_record, context, address),
                 read=read_mailbox,
             )
             if undone := report.undone():

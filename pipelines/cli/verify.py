@@ -26,9 +26,7 @@ def verify(config: Path | None, mailboxes: tuple[str, ...], as_json: bool) -> in
         found = []
         for address in chosen:
             with console.status(address) as display:
-                found.append(
-                    verify_mailbox(workspace, address, lambda path, display=display: display.update(path))  # type: ignore[misc]
-                )
+                found.append(verify_mailbox(workspace, address, display.update))
     if as_json:
         print_json([each.to_json() for each in found])
     else:

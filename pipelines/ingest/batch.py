@@ -113,7 +113,7 @@ class Batch:
         another protocol's form of a message; ``in_part`` as there. ``is_as_listed`` asks the
         server whether it still lists the message as it did before it was fetched.
         """
-        if len(fetched.mime) >= self._budget:
+        if self._read and len(fetched.mime) >= self._budget:
             # It is a batch of its own: what waits would be held in memory while this one is written.
             self.flush()
         entry, now = fetched.entry, self._clock.now()

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from pipelines.auth import TokenProvider
 from pipelines.clock import Clock
@@ -134,10 +135,7 @@ class ImapSource:
         if not opened.exists:
             return
         for low, high in windows(after, opened.uid_next, opened.exists):
-            yield self._session.run_in(
-                opened,
-                lambda client, low=low, high=high: search_window(client, low, high),  # type: ignore[misc]
-            )
+            yield self._session.run_in(opened, partial(search_window, low=low, high=high))
 
     def _entries(self, opened: Examined, uids: Sequence[int]) -> list[Entry]:
         """Entries for all ``uids``; those for which the server gives no details stand with their id alone."""
