@@ -14,6 +14,7 @@ from pipelines.index.tables import folders, occurrences, quarantine, rounds
 from pipelines.ingest.passes import ingest_mailbox
 from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage, run_stage
+from pipelines.lake import Dataset
 from pipelines.mime import normalise
 from pipelines.sources.base import Entry, FetchFailed, Folder
 from tests.ingest.conftest import rows
@@ -54,6 +55,16 @@ def test_nothing_twice_a_second_pass_downloads_nothing(workspace: ModelWorkspace
     report = ingest(workspace)
     assert server.fetched == []
     assert report.messages == 0
+    assert len(rows(workspace, "messages")) == 5
+
+
+def test_bounded_memory_a_message_that_fills_a_batch_does_not_join_another(workspace: ModelWorkspace) -> None:
+    inbox = workspace.servers[KIM].inbox
+    fill(inbox, range(4))
+    inbox.deliver(mail(4, "x" * 20_000))
+    ingest(workspace.commit_every(20_000))
+    files = [workspace.lake.describe(Dataset.RAW, path) for path in workspace.lake.files(Dataset.RAW, KIM)]
+    assert sorted(each.rows for each in files) == [1, 4]
     assert len(rows(workspace, "messages")) == 5
 
 
