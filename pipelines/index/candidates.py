@@ -1,6 +1,6 @@
 """Messages of the lake that what a protocol shows may be: by identity, by form, by elimination."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -70,35 +70,10 @@ def weak_candidates(
     """
     if not _is_shown_by_others(connection, mailbox_id, protocol):
         return {}
-    marks = [mark for mark in compared.values() if mark]
-    by_listing = occurrences.c.raw_sha256.is_(None)
-    in_question: sa.ColumnElement[bool] = occurrences.c.native_id.in_(list(compared))
-    if compared:
-        alike = sa.func.coalesce(occurrences.c.content_mark, "").in_(marks)
-        in_question |= by_listing & (alike | occurrences.c.removed_at.is_not(None))
-    shown = (
-        sa.select(occurrences.c.id)
-        .join(folders, folders.c.id == occurrences.c.folder_id)
-        .where(occurrences.c.row_id == messages.c.id)
-    )
-    by_others = shown.where(folders.c.protocol != protocol, occurrences.c.removed_at.is_(None))
-    by_itself = shown.where(folders.c.protocol == protocol, ~in_question)
-    twins = messages.alias("twins")
-    something_else = (
-        sa.exists()
-        .where(twins.c.mailbox_id == mailbox_id, twins.c.header_key == messages.c.header_key)
-        .where(occurrences.c.row_id == twins.c.id, occurrences.c.removed_at.is_(None), ~in_question)
-        .where(folders.c.id == occurrences.c.folder_id, folders.c.protocol == protocol)
-    )
-    others = [
-        sa.exists()
-        .where(table.c.mailbox_id == mailbox_id, table.c.header_key == messages.c.header_key, *wanted)
-        .where(table.c.folder_id == folders.c.id, folders.c.protocol == protocol)
-        .where(table.c.native_id.not_in(list(ids)))
-        for table, wanted in (
-            (unmatched, [sa.func.coalesce(unmatched.c.own_key, "").not_in(list(own_keys))]),
-            (quarantine, [quarantine.c.state == "open"]),
-        )
+    shown_by_others = _SHOWN.where(folders.c.protocol != protocol, occurrences.c.removed_at.is_(None))
+    nothing_else = [
+        *(~each for each in _linked(mailbox_id, protocol, compared)),
+        *(~each for each in _without_a_message(mailbox_id, protocol, ids, own_keys)),
     ]
     found: dict[str, Candidate] = {}
     for some in chunks(header_keys):
@@ -107,18 +82,57 @@ def weak_candidates(
             .where(
                 messages.c.mailbox_id == mailbox_id,
                 among(connection, messages.c.header_key, some),
-                by_others.exists(),
+                shown_by_others.exists(),
             )
             .group_by(messages.c.header_key)
             .having(sa.func.count() == 1)
         )
-        rows = connection.execute(
-            _CANDIDATES.where(
-                messages.c.id.in_(alone), ~by_itself.exists(), ~something_else, *(~each for each in others)
-            )
-        ).all()
+        rows = connection.execute(_CANDIDATES.where(messages.c.id.in_(alone), *nothing_else)).all()
         found.update(_described(connection, mailbox_id, protocol, rows))
     return found
+
+
+_SHOWN = (
+    sa.select(occurrences.c.id)
+    .join(folders, folders.c.id == occurrences.c.folder_id)
+    .where(occurrences.c.row_id == messages.c.id)
+)
+
+
+def _linked(
+    mailbox_id: int, protocol: str, compared: Mapping[str, str | None]
+) -> Iterator[sa.ColumnElement[bool]]:
+    """That ``protocol`` shows the message, or another of its headers, by a link not in question."""
+    in_question: sa.ColumnElement[bool] = occurrences.c.native_id.in_(list(compared))
+    if compared:
+        marks = [mark for mark in compared.values() if mark]
+        alike = sa.func.coalesce(occurrences.c.content_mark, "").in_(marks)
+        by_listing = occurrences.c.raw_sha256.is_(None)
+        in_question |= by_listing & (alike | occurrences.c.removed_at.is_not(None))
+    yield _SHOWN.where(folders.c.protocol == protocol, ~in_question).exists()
+    twins = messages.alias("twins")
+    yield (
+        sa.exists()
+        .where(twins.c.mailbox_id == mailbox_id, twins.c.header_key == messages.c.header_key)
+        .where(occurrences.c.row_id == twins.c.id, occurrences.c.removed_at.is_(None), ~in_question)
+        .where(folders.c.id == occurrences.c.folder_id, folders.c.protocol == protocol)
+    )
+
+
+def _without_a_message(
+    mailbox_id: int, protocol: str, ids: Collection[str], own_keys: Collection[str]
+) -> Iterator[sa.ColumnElement[bool]]:
+    """That ``protocol`` shows something else of these headers that had no match, or could not be had."""
+    for table, wanted in (
+        (unmatched, [sa.func.coalesce(unmatched.c.own_key, "").not_in(list(own_keys))]),
+        (quarantine, [quarantine.c.state == "open"]),
+    ):
+        yield (
+            sa.exists()
+            .where(table.c.mailbox_id == mailbox_id, table.c.header_key == messages.c.header_key, *wanted)
+            .where(table.c.folder_id == folders.c.id, folders.c.protocol == protocol)
+            .where(table.c.native_id.not_in(list(ids)))
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,8 +196,8 @@ MATCHING = (
     Mutant(
         "a weak match takes a message that the protocol shows already",
         f"{_CANDIDATES}:weak_candidates",
-        "~by_itself.exists(), ~something_else, *(~each for each in others)",
-        "*(~each for each in others)",
+        "*(~each for each in _linked(mailbox_id, protocol, compared)),",
+        "",
         kills=(10,),
     ),
     Mutant(
