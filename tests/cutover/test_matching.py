@@ -80,6 +80,13 @@ def texts(workspace: TenantWorkspace) -> list[str]:
     return sorted(str(row["text"]).strip() for row in rows(workspace, "messages"))
 
 
+def compare(workspace: TenantWorkspace) -> None:
+    """A comparison, an hour after what happened before."""
+    workspace.clock.sleep(3600)
+    report = compare_now(workspace, workspace.config.mailbox(KIM))
+    assert report.parity, (report.error, report.folder_errors, report.compare_errors)
+
+
 def kinds(workspace: TenantWorkspace, address: str = KIM) -> list[str]:
     return sorted(each.kind for each in parity(workspace, address).differences)
 
@@ -276,3 +283,17 @@ def test_never_merged_silently_what_was_left_without_its_body_stands_in_the_way_
     read(workspace)
     assert evidence(workspace, GRAPH) == []
     assert "weak" not in kinds(workspace)
+
+
+def test_a_form_is_matched_though_its_listing_had_been_taken_for_the_message(
+    workspace: TenantWorkspace,
+) -> None:
+    (message,) = deliver(workspace, 1)
+    other_form(workspace, message)
+    feed_by_graph(workspace)
+    compare(workspace)
+    assert evidence(workspace, IMAP) == ["listing"]
+    workspace.model.store.move(KIM, "Inbox", message.uid, "Projects")
+    compare(workspace)
+    assert evidence(workspace, IMAP) == ["weak"]
+    assert kinds(workspace) == [Kind.WEAK]
