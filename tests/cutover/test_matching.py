@@ -297,3 +297,45 @@ def test_a_form_is_matched_though_its_listing_had_been_taken_for_the_message(
     compare(workspace)
     assert evidence(workspace, IMAP) == ["weak"]
     assert kinds(workspace) == [Kind.WEAK]
+
+
+def test_a_copy_that_was_linked_by_its_listing_is_the_same_form_as_the_other(
+    workspace: TenantWorkspace,
+) -> None:
+    workspace.model.page_size = 1
+    (message,) = deliver(workspace, 1)
+    other_form(workspace, message)
+    workspace.model.store.copy(KIM, "Inbox", message.uid, "Inbox")
+    feed_by_graph(workspace)
+    compare(workspace)
+    assert evidence(workspace, IMAP) == ["bytes", "weak"]
+    assert kinds(workspace) == [Kind.WEAK]
+
+
+def test_a_difference_that_stood_before_is_looked_at_again_where_a_listing_was_trusted_since(
+    workspace: TenantWorkspace,
+) -> None:
+    (message,) = deliver(workspace, 1)
+    hide(workspace, GRAPH, message)
+    feed_by_graph(workspace)
+    compare(workspace)
+    assert kinds(workspace) == [Kind.MISSING_IN_GRAPH]
+    other_form(workspace, message)
+    workspace.model.hidden.clear()
+    workspace.model.store.copy(KIM, "Inbox", message.uid, "Inbox")
+    compare(workspace)
+    assert evidence(workspace, IMAP) == ["bytes", "weak"]
+    assert kinds(workspace) == [Kind.WEAK]
+
+
+def test_a_difference_that_stood_before_is_looked_at_once_where_bytes_have_told_it(
+    workspace: TenantWorkspace,
+) -> None:
+    (message,) = deliver(workspace, 1)
+    hide(workspace, GRAPH, message)
+    compare(workspace)
+    asked: list[tuple[ProtocolName, str]] = []
+    workspace.model.before = lambda protocol, command: asked.append((protocol, command))
+    compare(workspace)
+    assert kinds(workspace) == [Kind.MISSING_IN_GRAPH]
+    assert asked.count((GRAPH, "folders")) == 1
