@@ -118,7 +118,10 @@ def _doubted(workspace: Workspace, lease: Lease, parity: Parity) -> set[str]:
     keys = {each.message_key for each in parity.differences if each.message_key}
     with workspace.index.read() as connection:
         keys |= keys_of_message_ids(connection, lease.mailbox_id, named)
-        return keys if rest_on_listing(connection, lease.mailbox_id, list(keys)) else set()
+        trusted = rest_on_listing(
+            connection, lease.mailbox_id, (parity.legacy, ProtocolName.GRAPH), list(keys)
+        )
+    return keys if trusted else set()
 
 
 def _known(workspace: Workspace, lease: Lease, parity: Parity) -> bool:

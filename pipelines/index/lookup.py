@@ -1,6 +1,6 @@
 """What the index already knows: the questions a round asks before it fetches anything."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -233,13 +233,20 @@ def linked_by_listing(connection: sa.Connection, folder_id: int) -> Sequence[sa.
     ).all()
 
 
-def rest_on_listing(connection: sa.Connection, mailbox_id: int, message_keys: Sequence[str]) -> bool:
-    """Whether an id stands for one of these messages on the word of a listing alone."""
+def rest_on_listing(
+    connection: sa.Connection, mailbox_id: int, protocols: Collection[str], message_keys: Sequence[str]
+) -> bool:
+    """Whether an id stands for one of these messages on the word of a listing alone.
+
+    Only where one of ``protocols`` shows it, in a folder that is read: its bytes can be asked for.
+    """
     for some in chunks(message_keys):
         linked = (
             sa.select(occurrences.c.id)
             .join(messages, messages.c.id == occurrences.c.row_id)
+            .join(folders, folders.c.id == occurrences.c.folder_id)
             .where(occurrences.c.mailbox_id == mailbox_id, messages.c.message_key.in_(some), *_BY_LISTING)
+            .where(folders.c.protocol.in_(protocols), folders.c.skipped.is_(None))
             .limit(1)
         )
         if connection.scalar(linked) is not None:

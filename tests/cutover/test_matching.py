@@ -1,6 +1,7 @@
 """What one protocol shows and what the other does: told apart, matched, or listed as a difference.
 
-Each of these is a history that the simulation found (docs/simulation.md), told as shortly as it goes.
+Each of these is a history that the simulation found (docs/simulation.md), told as shortly as it goes;
+at the end stands what no history shows, how often a comparison looks.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipelines.config import IngestSettings
+from pipelines.config import FolderRules, IngestSettings
 from pipelines.cutover.parity import Grade, Kind
 from pipelines.cutover.passes import compare_now
 from pipelines.cutover.phases import Phase
@@ -21,7 +22,7 @@ from pipelines.sandbox.store import Message
 from pipelines.sources.base import Entry, FetchFailed, ProtocolName
 from tests import index_fixture
 from tests.cutover.conftest import Opener
-from tests.cutover.steps import GRAPH, IMAP, assert_sound, deliver, evidence, move, parity, read
+from tests.cutover.steps import GRAPH, IMAP, POP3, assert_sound, deliver, evidence, move, parity, read
 from tests.ingest.conftest import rows
 from tests.ingest.model import ALEX, KIM, mail
 from tests.tenant_model import TenantWorkspace
@@ -80,10 +81,10 @@ def texts(workspace: TenantWorkspace) -> list[str]:
     return sorted(str(row["text"]).strip() for row in rows(workspace, "messages"))
 
 
-def compare(workspace: TenantWorkspace) -> None:
-    """A comparison, an hour after what happened before."""
+def compare(workspace: TenantWorkspace, **changed: object) -> None:
+    """A comparison, an hour after what happened before, with these settings of the mailbox."""
     workspace.clock.sleep(3600)
-    report = compare_now(workspace, workspace.config.mailbox(KIM))
+    report = compare_now(workspace, workspace.config.mailbox(KIM).model_copy(update=changed))
     assert report.parity, (report.error, report.folder_errors, report.compare_errors)
 
 
@@ -328,14 +329,46 @@ def test_a_difference_that_stood_before_is_looked_at_again_where_a_listing_was_t
     assert kinds(workspace) == [Kind.WEAK]
 
 
+def looks(workspace: TenantWorkspace, **changed: object) -> int:
+    """How often a comparison asks Graph for the mailbox's folders."""
+    asked: list[tuple[ProtocolName, str]] = []
+    workspace.model.before = lambda protocol, command: asked.append((protocol, command))
+    compare(workspace, **changed)
+    return asked.count((GRAPH, "folders"))
+
+
 def test_a_difference_that_stood_before_is_looked_at_once_where_bytes_have_told_it(
     workspace: TenantWorkspace,
 ) -> None:
     (message,) = deliver(workspace, 1)
     hide(workspace, GRAPH, message)
-    compare(workspace)
-    asked: list[tuple[ProtocolName, str]] = []
-    workspace.model.before = lambda protocol, command: asked.append((protocol, command))
-    compare(workspace)
+    assert looks(workspace) == 2
+    assert looks(workspace) == 1
     assert kinds(workspace) == [Kind.MISSING_IN_GRAPH]
-    assert asked.count((GRAPH, "folders")) == 1
+
+
+def test_a_difference_is_looked_at_once_where_only_a_folder_that_is_left_out_was_trusted(
+    workspace: TenantWorkspace,
+) -> None:
+    (message,) = deliver(workspace, 1)
+    workspace.model.store.copy(KIM, "Inbox", message.uid, "Projects")
+    compare(workspace)
+    assert evidence(workspace, GRAPH) == ["listing", "listing"]
+    hide(workspace, GRAPH, message)
+    left_out = FolderRules(exclude=("Projects",))
+    compare(workspace, folders=left_out)
+    assert looks(workspace, folders=left_out) == 1
+    assert kinds(workspace) == [Kind.MISSING_IN_GRAPH]
+
+
+def test_a_difference_is_looked_at_once_where_only_a_protocol_that_is_no_longer_read_was_trusted(
+    workspace: TenantWorkspace,
+) -> None:
+    (message,) = deliver(workspace, 1)
+    feed_by_graph(workspace)
+    compare(workspace)
+    assert evidence(workspace, IMAP) == ["listing"]
+    hide(workspace, POP3, message)
+    compare(workspace, legacy="pop3")
+    assert looks(workspace, legacy="pop3") == 1
+    assert kinds(workspace) == [Kind.ONLY_IN_GRAPH]

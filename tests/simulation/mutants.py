@@ -201,6 +201,20 @@ MATCHING = (
         kills=(10,),
     ),
     Mutant(
+        "what a listing told of a message before it moved stands in the way of its form",
+        f"{_CANDIDATES}:_linked",
+        "(alike | occurrences.c.removed_at.is_not(None))",
+        "alike",
+        kills=(7187,),
+    ),
+    Mutant(
+        "only a message that differs is doubted, not the others of its Message-ID",
+        "pipelines.cutover.passes:_doubted",
+        "        keys |= keys_of_message_ids(connection, lease.mailbox_id, named)\n",
+        "",
+        kills=(5980,),
+    ),
+    Mutant(
         "a known form is forgotten",
         f"{_CANDIDATES}:known_forms",
         "    found: dict[str, str] = {}\n",
