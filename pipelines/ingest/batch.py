@@ -81,9 +81,10 @@ class Batch:
         return (account.folder_id, native_id) in self._pending
 
     def outdated(self, account: RoundAccount, entry: Entry) -> bool:
-        """Whether it has, and was listed with other content then."""
+        """Whether it has another: it was listed with other content then, or no more."""
         pending = self._pending.get((account.folder_id, entry.native_id), entry.content_mark)
-        return pending != entry.content_mark
+        ended = self._changes.ended.get(account.folder_id, ())
+        return pending != entry.content_mark or entry.native_id in ended
 
     def expect(self, account: RoundAccount, count: int) -> None:
         """Take ``count`` more listed ids into the account."""
@@ -198,7 +199,6 @@ class Batch:
         revived = {native_id for native_id, is_live in live.items() if not is_live}
         if revived:
             self._changes.revived.setdefault(account.folder_id, set()).update(revived)
-        self._changes.ended.get(account.folder_id, set()).difference_update(live)
 
     def mark(self, account: RoundAccount, entries: Iterable[Entry]) -> None:
         """Keep the marks of content of ids that are known and have none."""
@@ -268,7 +268,6 @@ class Batch:
         """Ids that the server does not list any more."""
         self._touch(account)
         self._changes.ended.setdefault(account.folder_id, set()).update(native_ids)
-        self._changes.revived.get(account.folder_id, set()).difference_update(native_ids)
 
     def sweep(self, account: RoundAccount) -> None:
         """All ids of the folder were listed."""

@@ -99,7 +99,7 @@ class Round:
                 continue
             self._account_for(step.entries, recognise_all=from_start and recognise_fresh)
             if step.removed:
-                self._batch.end(self.account, set(step.removed))
+                self._end(set(step.removed))
             self._cursor = step.cursor
             self._batch.move_cursor(self.account, step.cursor)
             self._progress(self.account)
@@ -252,13 +252,19 @@ class Round:
             self._account_for(list(entries), recognise_all=False)
         self.account.server_count = len(listed)
 
+    def _end(self, native_ids: set[str]) -> None:
+        """Ids that the walk tells to be listed no more, perhaps after it has listed them."""
+        if any(self._batch.pending(self.account, each) for each in native_ids):
+            self._batch.flush()
+        self._batch.end(self.account, native_ids)
+
     def _retry_quarantined(self) -> None:
+        # What this walk has told of them counts: that they are held anew, or listed here no more.
+        self._batch.flush()
         with self._index.read() as connection:
             due = due_for_retry(connection, self.account.folder_id, self._clock.now())
-        due = [each for each in due if not self._batch.pending(self.account, each.native_id)]
-        if not due:
-            return
-        with self._index.read() as connection:
+            if not due:
+                return
             stored = known_occurrences(connection, self.account.folder_id, [each.native_id for each in due])
         self._batch.expect(self.account, len(due))
         accepted = {each.native_id for each in due if each.state is State.ACCEPTED}

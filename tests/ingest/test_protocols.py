@@ -1,5 +1,6 @@
 """One mailbox through several protocols: linked where it is known, kept apart where it differs."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,11 +29,12 @@ from pipelines.ingest.verify import verify
 from pipelines.lake import tiers
 from pipelines.mime import NORMALISER_VERSION, normalise
 from pipelines.sandbox.store import Message
-from pipelines.sources.base import Entry, FetchFailed, ProtocolName
+from pipelines.sources.base import Entry, FetchFailed, Folder, Page, ProtocolName, Reset
 from tests.index_fixture import lose_index
 from tests.ingest.conftest import rows
 from tests.ingest.model import KIM, VirtualClock, configure, mail
 from tests.tenant_model import TenantModel, TenantWorkspace, model_tenant
+from tests.tenant_sources import SOURCES, GraphModelSource
 
 pytestmark = pytest.mark.both_indexes
 
@@ -634,4 +636,93 @@ def test_nothing_lost_a_loss_that_the_count_hides_is_found_by_the_daily_sweep(
     workspace.clock.sleep(86400)
     assert ingest(workspace, by=GRAPH).rounds[0].notes == ["1 no longer listed", "1 found by the id listing"]
     assert workspace.model.fetched == []
+    assert_sound(workspace)
+
+
+def held(workspace: TenantWorkspace) -> list[str]:
+    """The folders in which messages are in quarantine."""
+    with workspace.index.read() as connection:
+        return [each.folder for each in entries(connection, [KIM])]
+
+
+NOT_TO_BE_HAD = FetchFailed(Entry("any"), "empty-answer", "listed, and answered with nothing")
+
+
+def test_nothing_lost_what_moved_out_of_quarantine_is_not_asked_for_where_it_was(
+    workspace: TenantWorkspace,
+) -> None:
+    poisoned, other = deliver(workspace, 1, 2)
+    workspace.model.poison[GRAPH, poisoned.immutable_id] = NOT_TO_BE_HAD
+    ingest(workspace, by=GRAPH)
+    store = workspace.model.store
+    store.move(KIM, "Inbox", poisoned.uid, "Projects")
+    moved = store.move(KIM, "Inbox", other.uid, "Projects")
+    store.move(KIM, "Projects", moved.uid, "Inbox")
+    report = ingest(workspace, by=GRAPH)
+    # Held in the Inbox still, it would make up for the one whose return no delta tells.
+    assert report.rounds[0].notes == ["1 found by the id listing"]
+    assert (held(workspace), evidence(workspace, GRAPH)) == (["Projects"], ["bytes"])
+    assert_sound(workspace)
+
+
+def test_nothing_lost_what_moves_away_while_it_is_listed_is_not_held_where_it_was(
+    workspace: TenantWorkspace,
+) -> None:
+    (other,) = deliver(workspace, 2)
+    ingest(workspace, by=GRAPH)
+    (poisoned,) = deliver(workspace, 1)
+    workspace.model.poison[GRAPH, poisoned.immutable_id] = NOT_TO_BE_HAD
+    store, pages = workspace.model.store, [1, 2]
+    moved = store.move(KIM, "Inbox", other.uid, "Projects")
+    store.move(KIM, "Projects", moved.uid, "Inbox")
+
+    def before(_protocol: ProtocolName, command: str) -> None:
+        if command == "page" and pages and pages.pop() == 1:
+            store.move(KIM, "Inbox", poisoned.uid, "Projects")
+
+    workspace.model.before = before
+    report = ingest(workspace, by=GRAPH)
+    assert report.rounds[0].notes == ["1 found by the id listing"]
+    assert (held(workspace), evidence(workspace, GRAPH)) == (["Projects"], ["bytes"])
+    assert_sound(workspace)
+
+
+def test_an_edit_that_cannot_be_had_has_one_outcome_where_a_delta_tells_it_twice(
+    workspace: TenantWorkspace,
+) -> None:
+    (message,) = deliver(workspace, 1)
+    ingest(workspace, by=GRAPH)
+    workspace.model.store.edit(KIM, "Inbox", message.uid, mail(1, "Not to be had."))
+    workspace.model.poison[GRAPH, message.immutable_id] = NOT_TO_BE_HAD
+    workspace.model.delta_stutters = True
+    ingest(workspace, by=GRAPH)
+    assert (held(workspace), evidence(workspace, GRAPH)) == (["Inbox"], [])
+    assert_sound(workspace)
+
+
+class RemovedAndBack(GraphModelSource):
+    """Its delta tells of everything that changed that it is gone, and then that it is there."""
+
+    def changes(self, folder: Folder, cursor: str | None) -> Iterator[Page | Reset]:
+        cursor = cursor or json.dumps({"since": 0})
+        since = json.loads(cursor)["since"]
+        changed = [each.immutable_id for each in self._live(folder).changes if each.number > since]
+        yield Page((), cursor, frozenset(changed))
+        yield from super().changes(folder, cursor)
+
+
+def test_nothing_lost_what_a_delta_tells_removed_and_then_there_is_there(
+    workspace: TenantWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poisoned, edited, marked = deliver(workspace, 1, 2, 3)
+    workspace.model.poison[GRAPH, poisoned.immutable_id] = NOT_TO_BE_HAD
+    ingest(workspace, by=GRAPH)
+    store = workspace.model.store
+    for each in (poisoned, marked):
+        store.set_flags(KIM, "Inbox", each.uid, frozenset({"seen"}))
+    store.edit(KIM, "Inbox", edited.uid, mail(2, "We have changed our mind."))
+    monkeypatch.setitem(SOURCES, GRAPH, RemovedAndBack)
+    report = ingest(workspace, by=GRAPH)
+    assert report.rounds[0].notes == [], "the delta told it, no listing was needed"
+    assert (held(workspace), evidence(workspace, GRAPH)) == (["Inbox"], ["bytes", "bytes"])
     assert_sound(workspace)

@@ -157,6 +157,13 @@ CURSORS = (
         kills=(8,),
     ),
     Mutant(
+        "what moved out of quarantine is asked for where it was",
+        f"{_ROUND}._retry_quarantined",
+        "    self._batch.flush()\n",
+        "",
+        kills=(90210,),
+    ),
+    Mutant(
         "what had no match is not looked at again",
         f"{_ROUND}.settle",
         "    if in_part and self._compared:\n",
