@@ -98,8 +98,11 @@ class Round:
                 from_start = True
                 continue
             self._account_for(step.entries, recognise_all=from_start and recognise_fresh)
+            if any(self._batch.pending(self.account, each) for each in step.removed):
+                # It was listed in this batch, which can tell one thing of an id.
+                self._batch.flush()
             if step.removed:
-                self._end(set(step.removed))
+                self._batch.end(self.account, set(step.removed))
             self._cursor = step.cursor
             self._batch.move_cursor(self.account, step.cursor)
             self._progress(self.account)
@@ -251,12 +254,6 @@ class Round:
             entries = self._source.identify(self._folder, [Entry(each) for each in sorted(unlisted)])
             self._account_for(list(entries), recognise_all=False)
         self.account.server_count = len(listed)
-
-    def _end(self, native_ids: set[str]) -> None:
-        """Ids that the walk tells to be listed no more, perhaps after it has listed them."""
-        if any(self._batch.pending(self.account, each) for each in native_ids):
-            self._batch.flush()
-        self._batch.end(self.account, native_ids)
 
     def _retry_quarantined(self) -> None:
         # What this walk has told of them counts: that they are held anew, or listed here no more.
