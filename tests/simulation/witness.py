@@ -30,7 +30,7 @@ class Witness:
     excused: set[str] = field(default_factory=set)
     """Contents that no listing told from another."""
     covered: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
-    """Ids that were listed up to a cursor, by protocol, folder and cursor."""
+    """Ids that were listed up to a cursor and not told removed since, by protocol, folder and cursor."""
     bodies: int = 0
 
 
@@ -81,6 +81,8 @@ class WitnessedSource:
                 native_ids = [each.native_id for each in step.entries]
                 self._show(folder, native_ids)
                 listed.update(native_ids)
+                # Told removed, it needs no outcome: if it is there all the same, the count has to find it.
+                listed -= step.removed
                 self._witness.covered[self.protocol, folder.native, step.cursor] = set(listed)
             yield step
 
