@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
-from pipelines.lake import Lake
+from pipelines.lake.storage import Lake
 
 LAKE_VARIABLE = "MAILOVER_TEST_LAKE"
 """An object store's URL, for the test and for the processes it starts."""

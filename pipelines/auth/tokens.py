@@ -2,16 +2,20 @@
 
 import copy
 import threading
+from typing import TYPE_CHECKING
 
-from msal.application import ConfidentialClientApplication
 from pydantic import SecretStr
 
 from pipelines.auth.endpoints import ResolvedEndpoints, Resource, resolve
-from pipelines.auth.http import TokenHttpClient
 from pipelines.auth.refusals import refusal
 from pipelines.clock import Clock, SystemClock
 from pipelines.config import Tenant
 from pipelines.errors import ConfigurationError, MailoverError, UnreachableError
+
+if TYPE_CHECKING:
+    from msal.application import ConfidentialClientApplication
+
+    from pipelines.auth.http import TokenHttpClient
 
 _FAILURE_HOLDS = 30.0
 """Seconds in which a failure is repeated without asking again: thousands of mailboxes share one sign-in."""
@@ -119,7 +123,12 @@ class _ResourceTokens:
         self._hidden = (given.private_key,)
         return {"private_key": given.private_key.get_secret_value(), "public_certificate": given.certificate}
 
-    def _build(self) -> ConfidentialClientApplication:
+    def _build(self) -> "ConfidentialClientApplication":
+        # MSAL and requests are for those who sign in: a look at the index does not.
+        from msal.application import ConfidentialClientApplication
+
+        from pipelines.auth.http import TokenHttpClient
+
         self._http = TokenHttpClient(self._endpoints.ca_file, self._clock)
         return ConfidentialClientApplication(  # type: ignore[no-untyped-call]
             self._tenant.client_id,

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 
 def among(
@@ -20,6 +19,6 @@ def among(
     listed = list(values)
     if connection.dialect.name == "postgresql":
         kind = sa.BigInteger() if listed and isinstance(listed[0], int) else sa.Text()
-        return column == sa.any_(sa.literal(listed, ARRAY(kind)))
+        return column == sa.any_(sa.literal(listed, sa.ARRAY(kind)))
     each = sa.func.json_each(json.dumps(listed, ensure_ascii=False)).table_valued("value")
     return column.in_(sa.select(each.c.value))

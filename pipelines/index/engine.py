@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from pipelines.errors import ConfigurationError, MailoverError, UnreachableError
 from pipelines.index import postgresql, sqlite
 from pipelines.index.tables import index_info
 
+_MIGRATIONS = Path(__file__).parent / "migrations"
 _CONNECTION_STATES = ("08", "57P")
 """SQLSTATE classes of a connection that is lost; libpq gives none at all where none came about."""
 
@@ -156,16 +153,12 @@ def _name(url: sa.URL) -> str:
 
 
 def _prepare(engine: sa.Engine) -> str:
-    scripts = AlembicConfig()
-    scripts.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    head = ScriptDirectory.from_config(scripts).get_current_head()
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             postgresql.prepare(connection)
-        current = MigrationContext.configure(connection).get_current_revision()
-        if current != head:
-            scripts.attributes["connection"] = connection
-            _upgrade(scripts, current)
+        revision = _revision(connection)
+        if revision != _newest_revision():
+            _upgrade(connection, revision)
         index_id = connection.scalar(sa.select(index_info.c.index_id))
         if index_id is None:
             index_id = uuid.uuid4().hex
@@ -173,7 +166,25 @@ def _prepare(engine: sa.Engine) -> str:
     return index_id
 
 
-def _upgrade(scripts: AlembicConfig, current: str | None) -> None:
+def _revision(connection: sa.Connection) -> str | None:
+    """The migration that the database has had last, by alembic's own note; None for a new one."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.scalars(sa.text("SELECT version_num FROM alembic_version")).one_or_none()
+
+
+def _newest_revision() -> str:
+    return max(each.name.partition("_")[0] for each in (_MIGRATIONS / "versions").glob("*.py"))
+
+
+def _upgrade(connection: sa.Connection, current: str | None) -> None:
+    # Most processes find a database of the present schema; alembic is a tenth of what they would import.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    scripts = Config(attributes={"connection": connection})
+    scripts.set_main_option("script_location", str(_MIGRATIONS))
     known = {script.revision for script in ScriptDirectory.from_config(scripts).walk_revisions()}
     if current is not None and current not in known:
         raise ConfigurationError(

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TSQUERY
 
 from pipelines.index.changes import NewMessage
 from pipelines.index.inserting import copy, next_numbers
@@ -138,6 +137,9 @@ def _rows(phrases: Sequence[Phrase], among: tuple[int, int] | None, limit: int =
 
 
 def _in_vectors(query: str, column: str | None) -> sa.Select[int]:
+    # A thirtieth of a second to import, which SQLite's users need not spend.
+    from sqlalchemy.dialects.postgresql import TSQUERY
+
     wanted = sa.cast(query, TSQUERY)
     columns = (column,) if column else COLUMNS
     return sa.select(_VECTORS.c.text_id).where(

@@ -32,8 +32,9 @@ from pipelines.index.standins import StandIn, stand_ins
 from pipelines.ingest.forms import Read, find_forms
 from pipelines.ingest.ownership import next_stem, sweep_retired
 from pipelines.ingest.standins import rest_of_files
-from pipelines.lake import Dataset, Lake, MessageRow, RawRow
+from pipelines.lake import Dataset, MessageRow, RawRow
 from pipelines.lake.schema import messages_table, raw_table
+from pipelines.lake.storage import Lake
 from pipelines.mime import normalise, plain_text
 from pipelines.sources.base import Entry, Fetched, FetchFailed
 

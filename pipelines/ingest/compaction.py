@@ -16,8 +16,9 @@ from pipelines.ingest.passes import contained
 from pipelines.ingest.report import Outcome
 from pipelines.ingest.stages import side_by_side
 from pipelines.ingest.workspace import Workspace
-from pipelines.lake import Dataset, Lake, year_of
+from pipelines.lake import Dataset, year_of
 from pipelines.lake.schema import MESSAGES_SCHEMA, RAW_SCHEMA
+from pipelines.lake.storage import Lake
 from pipelines.lake.tiers import Limit, SmallFile, plan
 
 _SCHEMAS = {Dataset.RAW: RAW_SCHEMA, Dataset.MESSAGES: MESSAGES_SCHEMA}

@@ -16,7 +16,8 @@ from pipelines.index.journal import Transition, history, restore
 from pipelines.index.lease import Lease
 from pipelines.index.lookup import file_paths, retired_paths
 from pipelines.index.standins import accepted_forms
-from pipelines.lake import Dataset, Lake, partition
+from pipelines.lake import Dataset, partition
+from pipelines.lake.storage import Lake
 
 _STEM = re.compile(r"/([0-9a-f]{8})-(\d+)-(\d+)\.parquet$")
 _REMEDY = "run `mailover verify`: it rebuilds the index from the lake and loses nothing"

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Iterable
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.index.lease import Lease
 from pipelines.index.standins import StandIn, accepted_forms, restore
 from pipelines.ingest.ownership import accepted_in_lake
 from pipelines.ingest.workspace import Workspace
-from pipelines.lake import Dataset, Lake, year_of
+from pipelines.lake import Dataset, year_of
+from pipelines.lake.storage import Lake
 
 
 def restore_accepted(workspace: Workspace, lease: Lease, without: Collection[str]) -> dict[str, str]:
@@ -37,7 +37,7 @@ def rest_of_files(lake: Lake, leaving: Iterable[StandIn]) -> dict[int, dict[str,
     rest: dict[int, dict[str, pa.Table]] = {}
     for path, left in keys.items():
         table = pa.Table.from_batches(lake.read(path))
-        stays = pc.invert(pc.is_in(table["message_key"], value_set=pa.array(sorted(left))))
+        stays = [key not in left for key in table["message_key"].to_pylist()]
         rest.setdefault(year_of(path), {})[path] = table.filter(stays)
     return rest
 

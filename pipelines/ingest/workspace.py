@@ -1,31 +1,42 @@
 """Everything a pass works with, opened from one configuration."""
 
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from pipelines.auth import TokenProvider
 from pipelines.clock import Clock, SystemClock
 from pipelines.config import Config, MailboxConfig, load_config
 from pipelines.index.engine import Index
 from pipelines.index.mailboxes import add_mailboxes
-from pipelines.lake import Lake
 from pipelines.sources import open_source
 from pipelines.sources.base import ProtocolName, Source
+
+if TYPE_CHECKING:
+    from pipelines.lake.storage import Lake
 
 
 class Workspace:
     """A configuration with its lake, its index and its sign-in; safe to share between threads."""
 
     def __init__(self, config: Config, clock: Clock | None = None) -> None:
-        """Open lake and index; nothing is asked of a server before a mailbox is read."""
+        """Open the index; nothing is asked of a mail server before a mailbox is read."""
         self.config = config
         self.clock = clock or SystemClock()
-        self.lake = Lake(config.storage.lake)
         self.index = Index(config.storage.index)
         self._tokens = TokenProvider(config.tenant, self.clock)
         add_mailboxes(
             self.index, [(each.address, "legacy" if each.legacy else "graph") for each in config.mailboxes]
         )
+
+    @cached_property
+    def lake(self) -> "Lake":
+        """The lake, opened when it is first asked for. Raises ``UnreachableError`` where it is not there."""
+        # Whoever asks the index alone, such as `mailover status`, needs no pyarrow.
+        from pipelines.lake.storage import Lake
+
+        return Lake(self.config.storage.lake)
 
     def open_source(self, mailbox: MailboxConfig, protocol: ProtocolName) -> Source:
         """Connect to one mailbox. Raises ``AccessError`` where it is not open to the application."""

@@ -1,6 +1,9 @@
-"""The lake: every message once, as Parquet, in a folder or an object store."""
+"""The lake: every message once, as Parquet, in a folder or an object store.
 
+``Lake`` itself is in ``pipelines.lake.storage``: it needs pyarrow, which most of the index's readers do not.
+"""
+
+from pipelines.lake.datasets import DataFile, Dataset, Listing, partition, year_of
 from pipelines.lake.rows import MessageRow, RawRow
-from pipelines.lake.storage import DataFile, Dataset, Lake, Listing, partition, year_of
 
-__all__ = ["DataFile", "Dataset", "Lake", "Listing", "MessageRow", "RawRow", "partition", "year_of"]
+__all__ = ["DataFile", "Dataset", "Listing", "MessageRow", "RawRow", "partition", "year_of"]

@@ -9,17 +9,16 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from pipelines.errors import MailoverError, UnreachableError
+from pipelines.lake.datasets import DataFile, Dataset, Listing, partition
 from pipelines.lake.replacing import make_private, show_instead, sync
 from pipelines.lake.stores import open_store
 
@@ -31,43 +30,6 @@ _HOMES = ("raw", "messages", "parity", "control/fallback", f"{_ASIDE}/raw", f"{_
 """Folders with a partition for each mailbox."""
 _STAGED = ".staged"
 _DICTIONARY = ["protocol", "folder", "fidelity"]
-
-
-class Dataset(StrEnum):
-    """What the lake holds; ``control/`` beside them is for copies of the index's own state."""
-
-    RAW = "raw"
-    MESSAGES = "messages"
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    """A published Parquet file, ``path`` relative to the lake with ``/``."""
-
-    dataset: Dataset
-    path: str
-    rows: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Paths of one dataset of a mailbox."""
-
-    published: set[str]
-    """What every reader sees."""
-    staged: set[str]
-    """Files under a hidden name: the paths where they are to stand."""
-
-
-def partition(mailbox: str) -> str:
-    """The hive path segment of a mailbox."""
-    return f"mailbox={quote(mailbox, safe='')}"
-
-
-def year_of(path: str) -> int:
-    """The year whose partition a data file is in."""
-    return int(path.rpartition("/year=")[2].partition("/")[0])
 
 
 class Lake:

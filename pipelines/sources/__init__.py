@@ -16,9 +16,6 @@ from pipelines.sources.base import (
     Role,
     Source,
 )
-from pipelines.sources.graph import GraphSource
-from pipelines.sources.imap import ImapSource
-from pipelines.sources.pop3 import Pop3Source
 
 __all__ = [
     "Entry",
@@ -42,11 +39,18 @@ def open_source(
 
     Raises ``UsageError`` for mail files, which are no server's.
     """
+    # Each protocol has libraries of its own, which the others have no use for.
     if protocol is ProtocolName.IMAP:
+        from pipelines.sources.imap import ImapSource
+
         return ImapSource(config.tenant, mailbox.address, tokens, clock)
     if protocol is ProtocolName.POP3:
+        from pipelines.sources.pop3 import Pop3Source
+
         return Pop3Source(config.tenant, mailbox.address, tokens, clock)
     if protocol is ProtocolName.GRAPH:
+        from pipelines.sources.graph import GraphSource
+
         return GraphSource(config.tenant, mailbox, tokens, clock)
     raise UsageError(
         f"{mailbox.address}: an {protocol} is read from files, not from a server",

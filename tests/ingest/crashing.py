@@ -22,7 +22,8 @@ from pipelines.ingest.importing import import_mail
 from pipelines.ingest.report import Ending
 from pipelines.ingest.span import Span
 from pipelines.ingest.stages import Stage, run_stage
-from pipelines.lake import Lake, replacing
+from pipelines.lake import replacing
+from pipelines.lake.storage import Lake
 from tests.ingest.model import (
     KIM,
     START,

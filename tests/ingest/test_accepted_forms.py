@@ -24,7 +24,8 @@ from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.verify import verify
 from pipelines.ingest.workspace import Workspace
-from pipelines.lake import Lake, tiers
+from pipelines.lake import tiers
+from pipelines.lake.storage import Lake
 from pipelines.sources.base import Entry, FetchFailed
 from tests import index_fixture
 from tests.ingest.conftest import rows

@@ -21,7 +21,8 @@ from pipelines.ingest.reading import read_message, read_mime
 from pipelines.ingest.report import Outcome
 from pipelines.ingest.stages import Stage, run_stage
 from pipelines.ingest.verify import verify
-from pipelines.lake import Dataset, Lake, replacing
+from pipelines.lake import Dataset, replacing
+from pipelines.lake.storage import Lake
 from pipelines.lake.tiers import FAN_IN
 from tests.index_fixture import lose_index
 from tests.ingest.conftest import rows

@@ -8,8 +8,9 @@ import pyarrow.dataset as pads
 import pytest
 
 from pipelines.errors import MailoverError, UnreachableError
-from pipelines.lake import Dataset, Lake, MessageRow, RawRow
+from pipelines.lake import Dataset, MessageRow, RawRow
 from pipelines.lake.schema import message_row, messages_table, raw_table
+from pipelines.lake.storage import Lake
 from pipelines.mime import normalise
 from tests.lake_fixture import rows_of
 from tests.object_store_fixture import CREDENTIALS, ObjectStore, running_object_store

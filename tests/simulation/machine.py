@@ -24,7 +24,7 @@ from pipelines.index import lease, sqlite
 from pipelines.index.engine import Index
 from pipelines.index.tables import index_info
 from pipelines.ingest import stages
-from pipelines.lake import Lake
+from pipelines.lake.storage import Lake
 
 
 class Crash(BaseException):
