@@ -7,7 +7,9 @@ with it the connections to Graph and the four places that each mailbox has there
 import asyncio
 import logging
 import os
+import ssl
 import threading
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -73,7 +75,7 @@ class SharedLoop:
         with _lock:
             if ca_file not in self._clients:
                 self._clients[ca_file] = httpx.AsyncClient(
-                    verify=trust(ca_file), timeout=_TIMEOUT, limits=_LIMITS
+                    verify=_trusted(ca_file), timeout=_TIMEOUT, limits=_LIMITS
                 )
             return self._clients[ca_file]
 
@@ -91,6 +93,13 @@ class SharedLoop:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+@cache
+def _trusted(ca_file: Path | None) -> ssl.SSLContext:
+    # Read once, however often the loop ends: the system's certificates take a fiftieth of a second.
+    # httpx writes its protocols into it, so that IMAP and POP3 have one of their own.
+    return trust(ca_file)
 
 
 _lock = threading.Lock()

@@ -38,6 +38,8 @@ class ImapSource:
     def __init__(self, tenant: Tenant, mailbox: str, tokens: TokenProvider, clock: Clock) -> None:
         self._session = ImapSession(tenant, mailbox, tokens, clock)
         self._bodies = Bodies(self._session)
+        self._counted: dict[str, int] = {}
+        """Messages of folders in which the last walk found nothing new, for one question after it."""
 
     def folders(self) -> list[Folder]:
         """Every folder LIST shows, Inbox first."""
@@ -45,6 +47,7 @@ class ImapSource:
 
     def changes(self, folder: Folder, cursor: str | None) -> Iterator[Page | Reset]:
         """New UIDs above the cursor, ascending. With nothing new it costs one EXAMINE."""
+        self._counted.pop(folder.native, None)
         opened = self._session.examine(folder.native)
         position = _Cursor.read(cursor) if cursor else None
         if cursor and position is None:
@@ -98,8 +101,12 @@ class ImapSource:
                 opened = changed.now
 
     def count(self, folder: Folder) -> int:
-        """EXISTS of a new EXAMINE: STATUS must not be asked of the folder that is open (RFC 3501, 6.3.10)."""
-        return self._session.examine(folder.native).exists
+        """EXISTS of the EXAMINE by which ``changes`` has just found nothing new, else of a new one.
+
+        STATUS must not be asked of the folder that is open (RFC 3501, 6.3.10).
+        """
+        counted = self._counted.pop(folder.native, None)
+        return self._session.examine(folder.native).exists if counted is None else counted
 
     def close(self) -> None:
         """Sign out; never raises."""
@@ -118,6 +125,8 @@ class ImapSource:
                     moved = True
         if position is None and not moved:
             yield Page((), _Cursor(opened.uid_validity, 0).written())
+        if not moved:
+            self._counted[opened.native] = opened.exists
 
     def _window(self, opened: Examined, since: datetime, before: datetime) -> Iterator[list[Entry]]:
         if not opened.exists:

@@ -1,11 +1,13 @@
 """A signed-in connection to one mailbox that is replaced when it ends, and goes on where it stood."""
 
 import contextlib
+import functools
 import itertools
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from pipelines.auth import Resource, Server, TokenProvider, check_claims, describe_claims, resolve, trust
@@ -49,7 +51,6 @@ class MailSession(ABC, Generic[Client]):
         self._tenant, self._tokens, self._clock, self._server = tenant, tokens, clock, server
         self._client: Client | None = None
         self._signed_in = False
-        self._context: ssl.SSLContext | None = None
         self._token = self._dead_token = ""
 
     def run(self, work: Callable[[Client], T], *, tries: int = TRIES) -> T:
@@ -107,7 +108,7 @@ class MailSession(ABC, Generic[Client]):
     def _connected(self) -> Client:
         if self._client is None:
             self._take_token()
-            self._client = self._connect(self._trust())
+            self._client = self._connect(_trusted(resolve(self._tenant).ca_file))
             self._sign_in(self._client)
             self._signed_in = True
         return self._client
@@ -117,11 +118,6 @@ class MailSession(ABC, Generic[Client]):
         if self._token == self._dead_token:
             self._token = self._tokens.token(Resource.OUTLOOK, refresh=True)
         check_claims(self._token, Resource.OUTLOOK, self._tenant, self.protocol.role, clock=self._clock)
-
-    def _trust(self) -> ssl.SSLContext:
-        if self._context is None:
-            self._context = trust(resolve(self._tenant).ca_file)
-        return self._context
 
     def _refused(self, text: str) -> Fault:
         """A refused sign-in: tried once more with a new token, where the one used was not new."""
@@ -139,3 +135,9 @@ class MailSession(ABC, Generic[Client]):
         if client is not None:
             with contextlib.suppress(OSError):
                 self._disconnect(client)
+
+
+@functools.cache
+def _trusted(ca_file: Path | None) -> ssl.SSLContext:
+    # Read once, for all mailboxes: the system's certificates take a fiftieth of a second.
+    return trust(ca_file)

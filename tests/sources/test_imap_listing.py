@@ -33,6 +33,29 @@ def test_a_round_without_news_costs_one_examine(server: ScriptedServer, source: 
     assert server.commands == ["EXAMINE INBOX"] or server.commands == ['EXAMINE "INBOX"']
 
 
+def test_the_count_of_a_folder_without_news_is_that_of_its_listing_once(
+    server: ScriptedServer, source: ImapSource
+) -> None:
+    server.add(MAIL, MAIL)
+    cursor = '{"uidvalidity": 7, "uid": 2}'
+    assert listed(source, cursor) == []
+    server.add(MAIL)
+    server.commands.clear()
+    assert source.count(INBOX) == 2
+    assert server.commands == []
+    assert source.count(INBOX) == 3
+
+
+def test_the_count_after_news_is_asked_for_anew(server: ScriptedServer, source: ImapSource) -> None:
+    server.add(MAIL)
+    cursor = '{"uidvalidity": 7, "uid": 1}'
+    assert listed(source, cursor) == []
+    server.add(MAIL)
+    assert [entry.native_id for entry in listed(source, cursor)] == ["7:2"]
+    server.add(MAIL)
+    assert source.count(INBOX) == 3
+
+
 def test_an_empty_folder_gets_a_cursor_at_once(server: ScriptedServer, source: ImapSource) -> None:
     (page,) = source.changes(INBOX, None)
     assert page == Page((), '{"uidvalidity": 7, "uid": 0}')
