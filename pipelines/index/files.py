@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -59,16 +60,26 @@ def forget_retired(index: Index, lease: Lease) -> None:
 
 def outdated_files(index: Index, lease: Lease, version: int | None) -> list[str]:
     """Files of ``messages`` with rows of a normaliser older than ``version``; all files for None."""
-    rows = sa.select(messages.c.id).where(messages.c.file_id == data_files.c.id)
-    if version is not None:
-        rows = rows.where(messages.c.normaliser_version < version)
-    query = (
+    query = _files_with(_OF_FILE) if version is None else _OUTDATED
+    with index.read() as connection:
+        return list(connection.scalars(query, {"mailbox_id": lease.mailbox_id, "version": version}))
+
+
+def _files_with(rows: sa.Select[Any]) -> sa.Select[Any]:
+    """Paths of the mailbox's files that have such rows."""
+    return (
         sa.select(data_files.c.path)
-        .where(data_files.c.mailbox_id == lease.mailbox_id, data_files.c.retired_at.is_(None), rows.exists())
+        .where(
+            data_files.c.mailbox_id == sa.bindparam("mailbox_id"),
+            data_files.c.retired_at.is_(None),
+            rows.exists(),
+        )
         .order_by(data_files.c.path)
     )
-    with index.read() as connection:
-        return list(connection.scalars(query))
+
+
+_OF_FILE = sa.select(messages.c.id).where(messages.c.file_id == data_files.c.id)
+_OUTDATED = _files_with(_OF_FILE.where(messages.c.normaliser_version < sa.bindparam("version")))
 
 
 def bytes_of_file(connection: sa.Connection, mailbox_id: int, path: str) -> list[StoredBytes]:

@@ -1,6 +1,7 @@
 """Inserting rows, in the words of each database: unless they are there, and many at once; updating many."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -12,7 +13,12 @@ if TYPE_CHECKING:
 
 def insert(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
     """An ``INSERT`` that knows ``ON CONFLICT``, which SQLAlchemy has for each database by itself."""
-    if connection.dialect.name == "postgresql":
+    return insert_by(connection.dialect.name, table)
+
+
+def insert_by(dialect: str, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
+    """The same, for a statement that is kept: by the name of the database's dialect."""
+    if dialect == "postgresql":
         # A thirtieth of a second to import, which SQLite's users need not spend.
         from sqlalchemy.dialects import postgresql
 
@@ -39,8 +45,13 @@ def insert_numbered(
         ids = next_numbers(connection, f"{table.name}_id_seq", len(rows))
         insert_many(connection, table, ({"id": row_id, **row} for row_id, row in zip(ids, rows, strict=True)))
         return {row[key]: row_id for row_id, row in zip(ids, rows, strict=True)}
-    inserted = connection.execute(table.insert().returning(table.c[key], table.c.id), rows)
+    inserted = connection.execute(_numbering(table, key), rows)
     return {row[0]: row.id for row in inserted}
+
+
+@cache
+def _numbering(table: sa.Table, key: str) -> sa.Executable:
+    return table.insert().returning(table.c[key], table.c.id)
 
 
 def update_many(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -112,7 +112,12 @@ _HISTORY = (
 def history(index: Index, mailbox_id: int) -> list[Transition]:
     """The mailbox's transitions, oldest first."""
     with index.read() as connection:
-        return [Transition(*row) for row in connection.execute(_HISTORY, {"mailbox": mailbox_id})]
+        return transitions(connection, mailbox_id)
+
+
+def transitions(connection: sa.Connection, mailbox_id: int) -> list[Transition]:
+    """The same, within a transaction."""
+    return [Transition(*row) for row in connection.execute(_HISTORY, {"mailbox": mailbox_id})]
 
 
 def all_history(index: Index) -> list[tuple[str, Transition]]:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
 import sqlalchemy as sa
 
 from pipelines.index.engine import Index
-from pipelines.index.inserting import insert
+from pipelines.index.inserting import insert, insert_by
 from pipelines.index.lease import Lease, renew
 from pipelines.index.lookup import chunks
 from pipelines.index.quarantine import WAITING
@@ -114,20 +115,27 @@ def record_folders(
             for native, path, role, skipped in seen
         ]
         if current:
-            new = insert(connection, folders)
-            known = {name: new.excluded[name] for name in ("path", "role", "skipped", "seen_at")}
-            seeing = new.on_conflict_do_update(
-                index_elements=["mailbox_id", "protocol", "native"], set_=known
-            )
-            connection.execute(seeing, current)
+            connection.execute(_seeing(connection.dialect.name), current)
         rows = connection.execute(
-            sa.select(folders).where(folders.c.mailbox_id == lease.mailbox_id, folders.c.protocol == protocol)
+            _FOLDERS_SHOWN, {"mailbox_id": lease.mailbox_id, "protocol": protocol}
         ).all()
         listed = {native for native, *_ in seen}
         if complete:
             _end_vanished(connection, [row.id for row in rows if row.native not in listed], now)
     lease.commits += 1
     return {row.native: FolderRow(row.id, row.cursor, row.swept_at) for row in rows if row.native in listed}
+
+
+_FOLDERS_SHOWN = sa.select(folders.c.id, folders.c.native, folders.c.cursor, folders.c.swept_at).where(
+    folders.c.mailbox_id == sa.bindparam("mailbox_id"), folders.c.protocol == sa.bindparam("protocol")
+)
+
+
+@cache
+def _seeing(dialect: str) -> sa.Executable:
+    new = insert_by(dialect, folders)
+    known = {name: new.excluded[name] for name in ("path", "role", "skipped", "seen_at")}
+    return new.on_conflict_do_update(index_elements=["mailbox_id", "protocol", "native"], set_=known)
 
 
 def _end_vanished(connection: sa.Connection, vanished: Sequence[int], now: datetime) -> None:
@@ -152,19 +160,21 @@ def record_pass(index: Index, lease: Lease, error: str | None, now: datetime) ->
 
     Accounts of rounds of more than a week ago are forgotten where a newer one took their place.
     """
-    outcome: dict[str, object] = (
-        {"last_pass_at": now, "last_error": None, "failed_passes": 0}
-        if error is None
-        else {"last_error": error, "last_error_at": now, "failed_passes": mailboxes.c.failed_passes + 1}
-    )
-    outcome["round_wanted_at"] = None
+    ended = _WELL if error is None else _BADLY
     with index.write() as connection:
         renew(connection, lease, now)
-        connection.execute(sa.update(mailboxes).where(mailboxes.c.id == lease.mailbox_id).values(outcome))
+        connection.execute(ended, {"row_id": lease.mailbox_id, "now": now, "error": error})
         connection.execute(_FORGET_ROUNDS, {"row_id": lease.mailbox_id, "long_ago": now - _ROUNDS_KEPT})
     lease.commits += 1
 
 
+_ENDED = sa.update(mailboxes).where(mailboxes.c.id == sa.bindparam("row_id")).values(round_wanted_at=None)
+_WELL = _ENDED.values(last_pass_at=sa.bindparam("now"), last_error=None, failed_passes=0)
+_BADLY = _ENDED.values(
+    last_error=sa.bindparam("error"),
+    last_error_at=sa.bindparam("now"),
+    failed_passes=mailboxes.c.failed_passes + 1,
+)
 _ROUNDS_KEPT = timedelta(days=7)
 """Rounds of every quarter of an hour would be what the index mostly holds; only the newest are asked for."""
 _newer = rounds.alias("newer")

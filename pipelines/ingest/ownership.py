@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.errors import LakeMismatchError
 from pipelines.index.engine import Index
 from pipelines.index.files import forget_retired
-from pipelines.index.journal import Transition, history, restore
+from pipelines.index.journal import Transition, restore, transitions
 from pipelines.index.lease import Lease
 from pipelines.index.lookup import file_paths, retired_paths
 from pipelines.index.standins import accepted_forms
@@ -35,11 +35,11 @@ def claim(lake: Lake, index: Index, lease: Lease) -> int:
     """
     _check_control(lake, index, lease)
     swept = sweep_retired(lake, index, lease)
-    for dataset in Dataset:
-        listing = lake.listing(dataset, lease.address)
-        published = listing.published
-        with index.read() as connection:
-            named = file_paths(connection, lease.mailbox_id, dataset)
+    listings = {dataset: lake.listing(dataset, lease.address) for dataset in Dataset}
+    with index.read() as connection:
+        named_in = {dataset: file_paths(connection, lease.mailbox_id, dataset) for dataset in Dataset}
+    for dataset, listing in listings.items():
+        named, published = named_in[dataset], listing.published
         missing = named - published
         if missing:
             raise LakeMismatchError(
@@ -101,13 +101,14 @@ def record_claim(lake: Lake, index: Index, lease: Lease) -> None:
     """
     with index.read() as connection:
         accepted = accepted_forms(connection, lease.mailbox_id)
+        journal = transitions(connection, lease.mailbox_id)
     lake.write_control(
         _control_name(lease),
         {
             "index_id": index.index_id,
             "epoch": lease.epoch,
             "commits": lease.commits,
-            "journal": [each.to_json() for each in history(index, lease.mailbox_id)],
+            "journal": [each.to_json() for each in journal],
             "accepted": accepted,
         },
     )
