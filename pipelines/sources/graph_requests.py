@@ -9,6 +9,8 @@ PAGE = 500
 """Messages of a page; larger ones save little and are more often too slow for the server."""
 MOST_IDS = 1000
 """The most that ``$top`` takes; for pages of ids alone."""
+MOST_PARTS = 20
+"""The most requests that a $batch takes."""
 PREFER = f'IdType="ImmutableId", odata.maxpagesize={PAGE}'
 """On every request, links and those inside a $batch too: the form of the ids in an answer follows it."""
 JSON, TEXT, MIME = "application/json", "text/plain;q=0.9", "application/octet-stream, application/json"

@@ -17,7 +17,7 @@ from pipelines.sources.graph_requests import MOST_IDS, PAGE
 
 _FOLDERS = 100
 _FOLDER_PROPERTIES = ("id", "displayName", "childFolderCount", "isHidden")
-_STAND_IN = "THE-MESSAGE"
+_STAND_IN = "THE-ID"
 _PLACE = "THE-VALUE-"
 
 Query = Mapping[str, str | int | Sequence[str]]
@@ -34,6 +34,10 @@ class Urls:
         self._mime = _expand(message.content)
         self._message = _expand(message)
         self._listed = _expand(message, {"%24select": properties})
+        folder = self._user.mail_folders.by_mail_folder_id(_STAND_IN)
+        self._named = _expand(folder, {"%24select": ("id",)})
+        self._delta = _expand(folder.messages.delta, {"%24select": properties})
+        self._counted = _expand(folder.messages, {"%24count": "true", "%24select": ("id",), "%24top": 1})
 
     def folders(self) -> str:
         """The folders at the top of the mailbox, hidden ones too."""
@@ -45,15 +49,19 @@ class Urls:
 
     def well_known(self, name: str) -> str:
         """The id of the folder that has this name in every language."""
-        return _expand(self._user.mail_folders.by_mail_folder_id(name), {"%24select": ("id",)})
+        return _of(self._named, name)
 
     def delta(self, folder: str) -> str:
         """The folder's messages, and then their changes. Never filtered: that ends after 5,000 messages."""
-        return _expand(self._messages(folder).delta, {"%24select": self._properties})
+        return _of(self._delta, folder)
 
     def count(self, folder: str) -> str:
         """How many messages the folder holds."""
         return _expand(self._messages(folder).count)
+
+    def counted(self, folder: str) -> str:
+        """The same as JSON, with the least that a listing can bring beside its ``@odata.count``."""
+        return _of(self._counted, folder)
 
     def ids(self, folder: str) -> str:
         """The ids of the folder's messages."""
@@ -75,15 +83,15 @@ class Urls:
 
     def mime(self, message: str) -> str:
         """The message as MIME. Not below its folder: that answers 405."""
-        return self._mime.replace(_STAND_IN, quote(message, safe=""))
+        return _of(self._mime, message)
 
     def listed(self, message: str) -> str:
         """What a listing tells of the message."""
-        return self._listed.replace(_STAND_IN, quote(message, safe=""))
+        return _of(self._listed, message)
 
     def message(self, message: str, properties: Sequence[str]) -> str:
         """Properties of the message."""
-        return f"{self._message.replace(_STAND_IN, quote(message, safe=''))}?$select={','.join(properties)}"
+        return f"{_of(self._message, message)}?$select={','.join(properties)}"
 
     def attachments(self, message: str) -> str:
         """All of the message's attachments, files with their content."""
@@ -96,6 +104,11 @@ class Urls:
 
     def _messages(self, folder: str) -> Any:
         return self._user.mail_folders.by_mail_folder_id(folder).messages
+
+
+def _of(url: str, native_id: str) -> str:
+    """The URL that was made for the stand-in, of this message or folder."""
+    return url.replace(_STAND_IN, quote(native_id, safe=""))
 
 
 def _folder_query() -> Query:

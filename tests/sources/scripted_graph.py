@@ -220,6 +220,8 @@ class ScriptedGraph:
         start = int(query.get("$skiptoken", 0))
         shown = items[start : start + self.page]
         told: Item = {"value": [_shown(each, query.get("$select")) for each in shown]}
+        if query.get("$count") == "true":
+            told["@odata.count"] = len(items)
         if start + self.page < len(items):
             rest = re.sub(r"[?&]\$skiptoken=\d+", "", url)
             mark = "&" if "?" in rest else "?"

@@ -329,6 +329,47 @@ def test_ids_are_listed_alone_and_counted(graph: ScriptedGraph, graph_source: Gr
     assert graph_source.count(INBOX) == 7
 
 
+ARCHIVE = Folder("Archive", Role.ARCHIVE, "AAkArchive=")
+
+
+def walk_both(graph: ScriptedGraph, source: GraphSource) -> None:
+    graph.add(*mails(4))
+    graph.add(*mails(2), into=ARCHIVE.native)
+    for folder in (INBOX, ARCHIVE):
+        assert list(source.changes(folder, None))
+    graph.asked.clear()
+
+
+def test_folders_that_were_walked_are_counted_in_one_batch_and_once(
+    graph: ScriptedGraph, graph_source: GraphSource
+) -> None:
+    walk_both(graph, graph_source)
+    assert (graph_source.count(INBOX), graph_source.count(ARCHIVE)) == (4, 2)
+    assert [(each.method, each.url) for each in graph.asked] == [("POST", "/$batch")]
+    graph.add(*mails(1), into=ARCHIVE.native)
+    assert graph_source.count(ARCHIVE) == 3
+
+
+def test_a_folder_that_is_walked_again_is_counted_again(
+    graph: ScriptedGraph, graph_source: GraphSource
+) -> None:
+    walk_both(graph, graph_source)
+    assert graph_source.count(INBOX) == 4
+    graph.add(*mails(1), into=ARCHIVE.native)
+    assert list(graph_source.changes(ARCHIVE, None))
+    assert graph_source.count(ARCHIVE) == 3
+
+
+@pytest.mark.parametrize("told", [error(404, "ErrorItemNotFound"), Reply(body={"value": []})])
+def test_failure_is_contained_a_folder_that_the_batch_does_not_count_is_counted_alone(
+    graph: ScriptedGraph, graph_source: GraphSource, told: Reply
+) -> None:
+    walk_both(graph, graph_source)
+    graph.answer(r"AAkArchive=/messages\?\$count", told)
+    assert (graph_source.count(INBOX), graph_source.count(ARCHIVE)) == (4, 2)
+    assert len(graph.urls(r"GET .*AAkArchive=/messages/\$count")) == 1
+
+
 def test_ids_are_listed_again_if_the_folder_changed_between_the_pages(
     graph: ScriptedGraph, graph_source: GraphSource
 ) -> None:
