@@ -14,9 +14,13 @@ WANTED = frozenset(
     authentication-results content-type content-transfer-encoding content-disposition content-id""".split()
 )
 _NAME = re.compile(rb"[!-9;-~]+[ \t]*")
-_FIELD_START = re.compile(rb"\n(?![ \t])").split
-_FIELD = re.compile(rb"[!-9;-~]+:|\Z")
-_JUNK = re.compile(rb"\n(?![ \t]|[!-9;-~]+:|\Z)")
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_LINES = re.compile(
+    rb"\n(?![ \t])(?:((?i:%s)):([^\n]*+(?:\n[ \t][^\n]*+)*+)|(?![!-9;-~]+:|\Z))"
+    % b"|".join(re.escape(name) for name in sorted(WANTED))
+)
+"""A field Mailover reads, or else, with nothing in the groups, a line that begins no field."""
+_JUNK = (b"", b"")
 _LONE_CR = re.compile(rb"(?<!\r)\r+\n|\r")
 _STRAY = re.compile(
     rb"(?i)(?:received|return-path|mime-version|delivered-to|status|(?:x|content|list|arc|dkim)-[!-9;-~]*)"
@@ -58,29 +62,24 @@ def read_block(mime: bytes, start: int, end: int, defects: set[str]) -> Block:
     block = mime[start:stop]
     if b"\n" not in block:
         block = unix_lines(block)
-    if _FIELD.match(block) is None or _JUNK.search(block):
+    found = _LINES.findall(b"\n" + block)
+    if _JUNK in found or block.startswith((b" ", b"\t")):
         return _junk_block(mime, start, stop, body, defects)
-    return Block(_wanted(_FIELD_START(block)), start, stop, body)
+    return Block(_by_name(found), start, stop, body)
 
 
-def _wanted(lines: Iterable[bytes]) -> Fields:
+def _by_name(found: Iterable[tuple[bytes, bytes]]) -> Fields:
     fields: Fields = {}
-    for line in lines:
-        name, _, value = line.partition(b":")
-        if (name := name.rstrip(b" \t").lower()) in WANTED:
-            if b"\n" in value:
-                value = value.replace(b"\r\n", b"").replace(b"\n", b"")
-            fields.setdefault(name, []).append(value.strip())
+    for name, value in found:
+        line = value.replace(b"\r\n", b"").replace(b"\n", b"") if b"\n" in value else value
+        fields.setdefault(name.lower(), []).append(line.strip())
     return fields
 
 
 def _blank_line(mime: bytes, start: int, end: int) -> tuple[int, int]:
     """Where the header lines end and where the body begins."""
-    stop, body = end, end
-    if (found := mime.find(b"\n\r\n", start, end)) >= 0:
-        stop, body = found + 1, found + 3
-    if (found := mime.find(b"\n\n", start, stop)) >= 0:
-        stop, body = found + 1, found + 2
+    blank = _BLANK_LINE.search(mime, start, end)
+    stop, body = (blank.start() + 1, blank.end()) if blank else (end, end)
     # Old Macintosh mail ends its lines with CR alone.
     line_feed = mime.find(b"\n", start, stop)
     if (
@@ -100,14 +99,17 @@ def _junk_block(mime: bytes, start: int, stop: int, body: int, defects: set[str]
         position += len(line)
     kept: list[bytes] = []
     for line in lines[: last + 1]:
-        if _is_field(line, known=False) or (kept and line[:1] in b" \t"):
+        if _is_field(line, known=False):
+            name, _, value = line.partition(b":")
+            kept.append(name.rstrip(b" \t") + b":" + value)
+        elif kept and line[:1] in b" \t":
             kept.append(line)
         else:
             defects.add("header-junk")
     if end != stop:
         defects.add("header-end-missing")
         stop = body = end
-    return Block(_wanted(_FIELD_START(unix_lines(b"".join(kept)))), start, stop, body)
+    return Block(_by_name(_LINES.findall(b"\n" + unix_lines(b"".join(kept)))), start, stop, body)
 
 
 def _is_field(line: bytes, *, known: bool) -> bool:

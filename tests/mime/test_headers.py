@@ -3,8 +3,11 @@
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
 
 from pipelines.mime import Address, Record, identity_from_headers, normalise
+from pipelines.mime.fields import read_block
+from tests.mime.regenerated import Mail, Style, generate, mails, styles
 
 
 def header(line: bytes) -> Record:
@@ -157,6 +160,27 @@ def test_a_name_may_have_white_space_before_its_colon(block: bytes) -> None:
     record = normalise(block + b"\nbody\n")
     assert (record.from_, record.subject, record.headers) == ((Address("", "kim@x"),), "s", block)
     assert "mbox-from-line" not in record.defects
+
+
+@given(mails, styles)
+def test_a_block_with_something_odd_is_read_as_one_without(mail: Mail, style: Style) -> None:
+    mime = generate(mail, style)
+    plain, odd = set[str](), set[str]()
+    line = b"X-Odd : 1" + style.line_end
+    assert read_block(mime, 0, len(mime), plain).fields == read_block(line + mime, 0, len(mime), odd).fields
+    assert plain == odd == set()
+
+
+def test_only_whole_names_are_fields_and_only_in_the_head() -> None:
+    record = normalise(b"X-Subject: x\nSubjects: x\nSUBJECT:a\n\tb\nX-1: x\n Subject: x\n\nSubject: x\n")
+    assert (record.subject, record.text) == ("a b", "Subject: x\n")
+    assert "header-repeated" not in record.defects
+
+
+def test_a_block_may_begin_with_a_folded_line() -> None:
+    record = normalise(b" left over\nSubject: s\n\nbody\n")
+    assert (record.subject, record.text) == ("s", "body\n")
+    assert "header-junk" in record.defects
 
 
 def test_junk_between_headers_is_skipped_and_noted() -> None:
