@@ -18,6 +18,11 @@ _ZONES = {
 }  # fmt: skip
 """Minutes east of Greenwich; RFC 5322 §4.3 and the abbreviations seen beside them."""
 
+# Nothing odd about it, and a zone that exists; anything else goes the long way.
+_PLAIN = re.compile(
+    r"(?:[A-Z][a-z]{2}, )?([0-9]{1,2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}:[0-9]{2}:[0-9]{2})"
+    r" ([+-](?:[01][0-9]|2[0-3])[0-5][0-9])\b"
+)
 _CLOCK = (
     r"(?P<hour>\d{1,2})\s*[:.]\s*(?P<minute>\d{1,2})(?:\s*[:.]\s*(?P<second>\d{1,2})(?:\.\d+)?)?"
     r"(?:\s*(?P<half>[AaPp])[Mm]\b)?"
@@ -42,6 +47,9 @@ _COMMENT = re.compile(r"\([^()]*\)")
 def parse_date(value: str, defects: set[str]) -> datetime | None:
     """The instant in UTC, or None with the defect ``date-invalid``."""
     value = value.strip()
+    instant = _plain(value)
+    if instant is not None:
+        return instant
     match = _USUAL.match(value)
     if match is None:
         bare = _COMMENT.sub(" ", value).strip()
@@ -50,6 +58,18 @@ def parse_date(value: str, defects: set[str]) -> datetime | None:
     if instant is None:
         defects.add("date-invalid")
     return instant
+
+
+def _plain(value: str) -> datetime | None:
+    match = _PLAIN.match(value)
+    if match is None:
+        return None
+    day, month, year, clock, zone = match.groups()
+    number = _MONTHS.get(month.lower(), 0)
+    try:
+        return datetime.fromisoformat(f"{year}-{number:02}-{day:0>2}T{clock}{zone}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _instant(parts: dict[str, str | None], defects: set[str]) -> datetime | None:

@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.mime import Address, Record, identity_from_headers, normalise
+from pipelines.mime.dates import parse_date
 from pipelines.mime.fields import read_block
 from tests.mime.regenerated import Mail, Style, generate, mails, styles
 
@@ -88,6 +90,25 @@ def test_a_date_is_an_instant(value: bytes, expected: datetime) -> None:
     record = header(b"Date: " + value)
     assert record.sent_at == expected
     assert "date-invalid" not in record.defects
+
+
+@given(
+    st.integers(0, 32),
+    st.sampled_from(["Jan", "Feb", "Sep", "Dec", "Foo"]),
+    st.sampled_from([0, 1, 1900, 2000, 2024, 2025, 9999]),
+    st.tuples(st.integers(0, 25), st.integers(0, 61), st.integers(0, 61)),
+    st.sampled_from(
+        ["+0000", "-0000", "+0530", "-1200", "+2359", "+2400", "+0160", "+9999", "+02001", "+0200é"]
+    ),
+)
+def test_a_plain_date_and_one_with_odd_spaces_are_read_alike(
+    day: int, month: str, year: int, clock: tuple[int, int, int], zone: str
+) -> None:
+    plain, odd = set[str](), set[str]()
+    value = "{:02}:{:02}:{:02}".format(*clock)
+    value = f"{day} {month} {year:04} {value} {zone}"
+    assert parse_date(value, plain) == parse_date(value.replace(" ", "  "), odd)
+    assert plain == odd
 
 
 @pytest.mark.parametrize(
