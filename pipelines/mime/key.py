@@ -31,20 +31,36 @@ _PIECE = 1 << 16
 """Characters that are split into words at once: words take ten times the memory of their text."""
 
 
-def _digest(kind: str, items: Iterable[str], version: int = KEY_VERSION) -> str:
+def _digest(kind: str, told: str, version: int = KEY_VERSION) -> str:
     digest = hashlib.sha256(f"mailover-{kind}-{version}".encode())
-    for item in items:
-        # NUL never stands in decoded text (charsets.decode), so no content can pose as two.
-        digest.update(b"\0")
-        digest.update(item.encode())
+    digest.update(told.encode())
     return digest.hexdigest()[:40]
+
+
+def _after_nul(items: Iterable[str]) -> str:
+    """Each item behind a NUL: it never stands in decoded text (charsets.decode), so none can pose as two."""
+    return "\0".join(("", *items))
+
+
+def _list_digest(items: Sequence[str]) -> str:
+    """Digest of items in any order; empty where there are none."""
+    return _digest("list", _after_nul(sorted(items))) if items else ""
 
 
 def folded(text: str) -> str:
     """White space runs as one space, none at the ends."""
     if len(text) <= _PIECE:
-        return " ".join(text.split())
-    return " ".join(filter(None, (" ".join(piece.split()) for piece in _pieces(text))))
+        return _folded(text)
+    return " ".join(filter(None, map(_folded, _pieces(text))))
+
+
+def _folded(text: str) -> str:
+    if "\n\n" not in text:
+        line = text.replace("\n", " ")
+        # The space is the only white space that is printable: no word needs to be looked at.
+        if "  " not in line and line.isprintable():
+            return line.strip(" ")
+    return " ".join(text.split())
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -75,7 +91,7 @@ def header_key(
     if not message_id or (sent_at is None and not sender):
         return None
     told = ("".join(message_id.split()), _second(sent_at), (sender or "").lower(), folded(subject))
-    return _digest("header", told, HEADER_KEY_VERSION)
+    return _digest("header", _after_nul(told), HEADER_KEY_VERSION)
 
 
 def _second(instant: datetime | None) -> str:
@@ -97,21 +113,21 @@ def message_key(
     ``unreadable``: digests of body parts that have no faithful text, so that two of them never look alike.
     """
     message_id, sent_at, sender, subject = identity
-    return _digest(
-        "message",
+    told = "\0".join(
         (
+            "",
             "".join((message_id or "").split()),
             _second(sent_at),
             sender or "",
             folded(subject),
-            folded(text or ""),
-            _digest("html", essence(html)) if html else "",
-            *(
-                _digest("list", sorted(items)) if items else ""
-                for items in (marks, attachment_digests, unreadable)
-            ),
-        ),
+            folded(text) if text else "",
+            _digest("html", _after_nul(essence(html))) if html else "",
+            _list_digest(marks),
+            _list_digest(attachment_digests),
+            _list_digest(unreadable),
+        )
     )
+    return _digest("message", told)
 
 
 def bytes_digest(content: bytes) -> str:
@@ -137,10 +153,11 @@ def attachment_digest(
     if media_type in MESSAGE_TYPES:
         return nested_key(content)
     if media_type in REPORT_TYPES:
-        return _digest("report", sorted(report_lines(content)))
+        return _digest("report", _after_nul(sorted(report_lines(content))))
     named = "" if media_type == "text/calendar" else folded(name or "")
     if text is None:
-        return _digest("file", (named, bytes_digest(content) if b"\0" not in content else sha256))
+        return _digest("file", _after_nul((named, sha256 if b"\0" in content else bytes_digest(content))))
     if media_type == "text/calendar":
-        return _digest("calendar", sorted(calendar_lines(text)))
-    return _digest("text", (named, *(line.rstrip() for line in text.strip().splitlines())))
+        return _digest("calendar", _after_nul(sorted(calendar_lines(text))))
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    return _digest("text", _after_nul((named, *lines)))

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.mime import header_key, normalise
 from pipelines.mime.key import folded
@@ -184,6 +185,13 @@ def test_nothing_that_can_be_read_is_missing_from_the_key_where_boundaries_are_m
         b"--b--\n%s\n",
     ):
         assert key(head + one % b"two") != key(head + one % b"three")
+
+
+@given(
+    st.text(st.sampled_from("ab東\xad \n\t\r\f\x1c\x85\xa0\u1680\u2003\u2028\u202f\u3000\u200b"), max_size=12)
+)
+def test_any_white_space_is_folded(text: str) -> None:
+    assert folded(text) == " ".join(text.split())
 
 
 def test_long_text_is_folded_like_short_text() -> None:
