@@ -1,22 +1,20 @@
 """The record: what Mailover knows of a message after reading its MIME."""
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 NORMALISER_VERSION = 3
 """Raised whenever the same bytes give another record; old rows are then rebuilt from ``raw``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A mailbox in a header: display name decoded, ``local@domain`` as written."""
 
     name: str
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What a listing tells of a message: enough to recognise it without its body."""
 
     message_id: str | None
@@ -27,8 +25,7 @@ class Identity:
     """``pipelines.mime.header_key`` of the four; None where there is too little to go by."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(NamedTuple):
     """A part that is not the message's own text; ``size`` and ``sha256`` are of the decoded content."""
 
     name: str | None
@@ -39,8 +36,7 @@ class Attachment:
     content_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class BounceRecipient:
+class BounceRecipient(NamedTuple):
     """One per-recipient group of a delivery status (RFC 3464 §2.3)."""
 
     recipient: str
@@ -49,8 +45,7 @@ class BounceRecipient:
     diagnostic: str
 
 
-@dataclass(frozen=True, slots=True)
-class Meeting:
+class Meeting(NamedTuple):
     """What the first calendar part says (RFC 5545, RFC 5546)."""
 
     method: str
@@ -58,8 +53,7 @@ class Meeting:
     summary: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One message, decoded: every field for every input; what could not be read is in ``defects``."""
 
     message_key: str

@@ -174,9 +174,7 @@ def test_bytes_are_kept_a_newer_normaliser_reads_the_lake_never_the_server(
 
     def newer(mime: bytes) -> object:
         record = normalise(mime)
-        return dataclasses.replace(
-            record, subject=record.subject.upper(), message_key="f" + record.message_key[1:]
-        )
+        return record._replace(subject=record.subject.upper(), message_key="f" + record.message_key[1:])
 
     monkeypatch.setattr("pipelines.ingest.renormalise.normalise", newer)
     (report,) = run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes))
@@ -198,7 +196,7 @@ def test_nothing_twice_rows_of_an_older_normaliser_are_brought_up_before_new_mai
 
     def older(mime: bytes) -> object:
         record = normalise(mime)
-        return dataclasses.replace(record, message_key="0" + record.message_key[1:])
+        return record._replace(message_key="0" + record.message_key[1:])
 
     with monkeypatch.context() as back_then:
         back_then.setattr("pipelines.ingest.batch.normalise", older)
@@ -223,9 +221,7 @@ def test_nothing_twice_a_rebuild_takes_no_file_that_was_replaced_and_not_yet_del
 
     def newer(mime: bytes) -> object:
         record = normalise(mime)
-        return dataclasses.replace(
-            record, subject=record.subject.upper(), message_key="f" + record.message_key[1:]
-        )
+        return record._replace(subject=record.subject.upper(), message_key="f" + record.message_key[1:])
 
     def die(*_anything: object) -> None:
         raise KeyboardInterrupt
@@ -280,7 +276,7 @@ def test_a_newer_normaliser_may_find_that_two_messages_are_one_and_one_is_two(
     def newer(mime: bytes) -> object:
         record = normalise(mime)
         key = "0" * 40 if record.subject in ("Report 1", "Report 2") else record.message_key
-        return dataclasses.replace(record, message_key="1" * 40 if mime == folded else key)
+        return record._replace(message_key="1" * 40 if mime == folded else key)
 
     monkeypatch.setattr("pipelines.ingest.renormalise.normalise", newer)
     monkeypatch.setattr("pipelines.ingest.rebuild.normalise", newer)
