@@ -57,6 +57,8 @@ _UNSTATED = frozenset(
 _NOT_CHARSETS = frozenset(
     {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"}
 )
+_SIMPLE = frozenset({"", "utf-8", "cp1252"})
+"""Codecs (``""``: guessed) in which a byte of ASCII always is that character."""
 _SEVEN_BIT = frozenset({"utf-7", "hz", "iso2022_jp", "iso2022_jp_ext", "iso2022_kr"})
 
 
@@ -83,7 +85,7 @@ def decode(content: bytes, charset: str | None, defects: set[str]) -> str:
     if codec is None:
         defects.add("charset-unknown")
         codec = ""
-    if codec in ("", "utf-8", "cp1252") and content.isascii():
+    if codec in _SIMPLE and content.isascii():
         text = content.decode("ascii")
     elif codec == "":
         defects.add("charset-missing")
@@ -94,6 +96,14 @@ def decode(content: bytes, charset: str | None, defects: set[str]) -> str:
         defects.add("nul")
         text = text.replace("\0", "\ufffd")
     return text
+
+
+def decode_lines(content: bytes, charset: str | None, defects: set[str]) -> str:
+    """Read ``content`` like ``decode``, every CRLF and lone CR as LF."""
+    if not charset or _codec(charset) in _SIMPLE:  # bytes are replaced faster than characters
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    text = decode(content, charset, defects)
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def guess(content: bytes) -> str:

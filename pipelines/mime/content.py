@@ -70,8 +70,7 @@ class Content:
         if charset is None and part.media_type == "text/html" and not part.content.isascii():
             stated = _META_CHARSET.search(part.content[:4096])
             charset = stated[1].decode("ascii", "replace") if stated else None
-        text = charsets.decode(part.content, charset, self._defects)
-        return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+        return charsets.decode_lines(part.content, charset, self._defects)
 
     def _attach(self, part: Part) -> None:
         content, media_type = part.content, part.media_type

@@ -74,11 +74,17 @@ class _Head:
 
     def first(self, name: bytes) -> bytes | None:
         """The first value that is not empty."""
-        return next(filter(None, self._fields.get(name, ())), None)
+        for value in self._fields.get(name, ()):
+            if value:
+                return value
+        return None
 
     def addresses(self, name: bytes, *, first: bool = False) -> tuple[Address, ...]:
+        values = self._fields.get(name)
+        if values is None:
+            return ()
         found: list[Address] = []
-        for value in self._fields.get(name, ()):
+        for value in values:
             found += parse_addresses(value, self._defects)
             if first and found:
                 break
@@ -89,8 +95,11 @@ class _Head:
 
     def ids(self, name: bytes) -> tuple[str, ...]:
         """Message ids of In-Reply-To and References (RFC 5322 §3.6.4), bare ones too."""
+        values = self._fields.get(name)
+        if values is None:
+            return ()
         found: list[str] = []
-        for value in self._fields.get(name, ()):
+        for value in values:
             text = header_text(value, self._defects)
             spelled = _ID.findall(text) if "<" in text else [word for word in text.split() if "@" in word]
             found += ["".join(one.split()) for one in spelled]
@@ -126,8 +135,9 @@ def _read(mime: bytes, depth: int) -> Record:
     head = _Head(block.fields, defects)
     if not head.from_:
         defects.add("from-missing")
-    if any(len(block.fields.get(name, ())) > 1 for name in _SINGLE):
-        defects.add("header-repeated")
+    for name in _SINGLE:
+        if len(block.fields.get(name, ())) > 1:
+            defects.add("header-repeated")
     content = _content(mime, block, depth, defects)
     text, html = content.text, content.html
     to, cc, bcc = head.addresses(b"to"), head.addresses(b"cc"), head.addresses(b"bcc")
@@ -141,7 +151,7 @@ def _read(mime: bytes, depth: int) -> Record:
         marks = [*_people(senders | {"to": to, "cc": cc, "bcc": bcc}), *references, *in_reply_to]
         marks += _lines(headers, nameless=not (sent_at or sender or subject))
     key = message_key(head.identity, marks, text, html, content.digests, content.unreadable)
-    lists = head.texts(b"list-id")
+    lists, automatic = head.texts(b"list-id"), head.texts(b"auto-submitted")
     return Record(
         message_key=key,
         header_key=header_key(message_id, sent_at, sender, subject),
@@ -156,15 +166,13 @@ def _read(mime: bytes, depth: int) -> Record:
         bcc=bcc,
         in_reply_to=in_reply_to,
         references=references,
-        thread_id=next(iter((*references, *in_reply_to)), message_id or key),
+        thread_id=(*references, *in_reply_to, message_id or key)[0],
         text=text,
         html=html,
         attachments=tuple(content.attachments),
         headers=headers,
         list_id=_list_id(lists[0]) if lists else None,
-        auto_submitted=next(
-            (value.partition(";")[0].strip().lower() for value in head.texts(b"auto-submitted")), None
-        ),
+        auto_submitted=automatic[0].partition(";")[0].strip().lower() if automatic else None,
         bounce=content.bounce,
         meeting=content.meeting,
         authentication_results=tuple(head.texts(b"authentication-results")),

@@ -29,6 +29,10 @@ def raw_text(value: bytes, defects: set[str]) -> str:
 
 def header_text(value: bytes, defects: set[str]) -> str:
     """An unfolded, unstructured header value for people: decoded, controls as spaces, stripped."""
+    if value.isascii() and b"=?" not in value:
+        text = value.decode("ascii")
+        if text.isprintable():
+            return text.strip()
     return words_text(raw_text(value, defects), defects)
 
 
