@@ -6,12 +6,12 @@ white space) is not counted; what a person would call another message is.
 """
 
 import hashlib
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from pipelines.mime.record import Address
 from pipelines.mime.reports import calendar_lines, report_lines
+from pipelines.mime.spaces import folded
 from pipelines.mime.visible import essence
 
 KEY_VERSION = 3
@@ -24,11 +24,6 @@ REPORT_TYPES = frozenset(
     {"message/delivery-status", "message/global-delivery-status", "message/disposition-notification"}
     | {"message/feedback-report", "text/rfc822-headers"}
 )
-
-
-_SPACE = re.compile(r"\s")
-_PIECE = 1 << 16
-"""Characters that are split into words at once: words take ten times the memory of their text."""
 
 
 def _digest(kind: str, told: str, version: int = KEY_VERSION) -> str:
@@ -45,32 +40,6 @@ def _after_nul(items: Iterable[str]) -> str:
 def _list_digest(items: Sequence[str]) -> str:
     """Digest of items in any order; empty where there are none."""
     return _digest("list", _after_nul(sorted(items))) if items else ""
-
-
-def folded(text: str) -> str:
-    """White space runs as one space, none at the ends."""
-    if len(text) <= _PIECE:
-        return _folded(text)
-    return " ".join(filter(None, map(_folded, _pieces(text))))
-
-
-def _folded(text: str) -> str:
-    if "\n\n" not in text:
-        line = text.replace("\n", " ")
-        # The space is the only white space that is printable: no word needs to be looked at.
-        if "  " not in line and line.isprintable():
-            return line.strip(" ")
-    return " ".join(text.split())
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """The text, cut before white space."""
-    start = 0
-    while start < len(text):
-        cut = _SPACE.search(text, start + _PIECE)
-        end = cut.start() if cut else len(text)
-        yield text[start:end]
-        start = end
 
 
 def sender_address(from_: Iterable[Address], sender: Iterable[Address]) -> str | None:

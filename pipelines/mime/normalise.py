@@ -9,9 +9,10 @@ from pipelines.mime.addresses import parse_addresses
 from pipelines.mime.content import Content
 from pipelines.mime.dates import parse_date
 from pipelines.mime.fields import Block, Fields, after_envelope, read_block, unfold
-from pipelines.mime.key import bytes_digest, folded, header_key, message_key, sender_address
+from pipelines.mime.key import bytes_digest, header_key, message_key, sender_address
 from pipelines.mime.parts import parts
 from pipelines.mime.record import Address, Identity, Record
+from pipelines.mime.spaces import folded
 from pipelines.mime.visible import visible_text
 from pipelines.mime.words import header_text, raw_text
 
@@ -41,7 +42,7 @@ def identity_from_headers(block: bytes) -> Identity:
 def plain_text(record: Record) -> str:
     """The words of the message for full-text search: the text, and the HTML's where it says more."""
     text = record.text or ""
-    if not record.html:
+    if not record.html or 2 * len(text) >= len(record.html):  # what it shows is never longer than itself
         return text
     shown = visible_text(record.html)
     # A list's footer beside an HTML mail, or "your reader cannot show HTML": the text is not the message.

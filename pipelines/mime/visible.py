@@ -3,9 +3,11 @@
 import html
 import re
 
+from pipelines.mime.spaces import folded
+
 _TAG = re.compile(r"<([/!?a-zA-Z][^<>]*)>")
 _PHRASING = re.compile(
-    r"</?(?:a|abbr|b|bdi|bdo|big|cite|code|em|font|i|ins|kbd|mark|o:p|q|s|small|span|strong|sub|sup|tt|u|wbr)"
+    r"</?(?:a(?:bbr)?|b(?:d[io]|ig)?|c(?:ite|ode)|em|font|i(?:ns)?|kbd|mark|o:p|q|s(?:mall|pan|trong|u[bp])?|tt|u|wbr)"
     r"(?:\s[^<>]*)?>",
     re.IGNORECASE,
 )
@@ -20,15 +22,18 @@ def visible_text(markup: str) -> str:
         markup = _TAG.sub(" ", _PHRASING.sub("", _shown(markup)))
     if "&" in markup:
         markup = html.unescape(markup)
-    return " ".join(markup.split())
+    return folded(markup)
 
 
 def essence(markup: str) -> list[str]:
     """What of HTML counts for the message key: its text, then each ``href`` and ``src``; spaces folded."""
     pieces = _TAG.split(_shown(markup))
     tags = "\n".join([tag for tag in pieces[1::2] if "=" in tag])
-    found = [" ".join(pieces[::2]), *("".join(link) for link in _LINK.findall(tags))]
-    return [" ".join((html.unescape(one) if "&" in one else one).split()) for one in found]
+    words = pieces[::2]
+    if "&nbsp;" not in markup:  # running text needs no more than this; any other is split into words below
+        words = list(filter(None, map(str.strip, words)))
+    found = [" ".join(words), *("".join(link) for link in _LINK.findall(tags))]
+    return [folded(html.unescape(one) if "&" in one else one) for one in found]
 
 
 def _shown(markup: str) -> str:

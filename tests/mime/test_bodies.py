@@ -243,6 +243,12 @@ def test_search_sees_the_html_beside_a_mere_footer() -> None:
     assert plain_text(normalise(multipart(b"mixed", page, PLAIN))).startswith("words\ncontract contract")
 
 
+def test_search_sees_the_text_alone_where_it_says_as_much() -> None:
+    page = b"Content-Type: text/html\r\n\r\n<b>" + b"x" * 13
+    for text, shown in ((b"w" * 8, "w" * 8), (b"w" * 7, "w" * 7), (b"w" * 6, f"{'w' * 6}\n{'x' * 13}")):
+        assert plain_text(normalise(multipart(b"alternative", b"\r\n" + text, page))) == shown
+
+
 def test_large_base64_is_exact() -> None:
     content = bytes(range(256)) * 400
     part = b"Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.mime import header_key, normalise
-from pipelines.mime.key import folded
+from pipelines.mime.spaces import folded
+from pipelines.mime.visible import essence, visible_text
 from tests.mime.regenerated import Mail, Style, generate, mails, styles, words
 
 MAIL = Mail(
@@ -192,6 +193,35 @@ def test_nothing_that_can_be_read_is_missing_from_the_key_where_boundaries_are_m
 )
 def test_any_white_space_is_folded(text: str) -> None:
     assert folded(text) == " ".join(text.split())
+
+
+TAGS = ["<p>", "</P >", "<b>", "<!--", "-->", "<style>", "</style>", '<a href=" x">', "<img src=y>", "<", ">"]
+WORDS = [
+    "a",
+    "b c",
+    " ",
+    "\n",
+    "\n\n",
+    "\t",
+    "\x85",
+    "\u3000",
+    "&amp",
+    "&lt;",
+    "&#32;",
+    "&#160;",
+    "&NotEqualTilde;",
+]
+markup = st.lists(st.sampled_from(TAGS) | st.sampled_from(WORDS), max_size=14).map("".join)
+
+
+@given(markup)
+def test_running_text_in_html_counts_like_any_other(markup: str) -> None:
+    assert essence(markup) == essence("&nbsp;" + markup)
+
+
+@given(markup)
+def test_html_never_shows_more_characters_than_it_has(markup: str) -> None:
+    assert len(visible_text(markup)) <= len(markup)
 
 
 def test_long_text_is_folded_like_short_text() -> None:
