@@ -5,6 +5,7 @@ Names follow the WHATWG habit where senders do: ``iso-8859-1`` is read as window
 """
 
 import codecs
+import re
 from functools import lru_cache
 
 _ALIASES = {
@@ -59,6 +60,7 @@ _NOT_CHARSETS = frozenset(
 )
 _SIMPLE = frozenset({"", "utf-8", "cp1252"})
 """Codecs (``""``: guessed) in which a byte of ASCII always is that character."""
+_LONE_CR = re.compile(rb"\r(?!\n)")
 _SEVEN_BIT = frozenset({"utf-7", "hz", "iso2022_jp", "iso2022_jp_ext", "iso2022_kr"})
 
 
@@ -101,9 +103,17 @@ def decode(content: bytes, charset: str | None, defects: set[str]) -> str:
 def decode_lines(content: bytes, charset: str | None, defects: set[str]) -> str:
     """Read ``content`` like ``decode``, every CRLF and lone CR as LF."""
     if not charset or _codec(charset) in _SIMPLE:  # bytes are replaced faster than characters
-        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        content = _line_feeds(content)
     text = decode(content, charset, defects)
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _line_feeds(content: bytes) -> bytes:
+    if b"\r" not in content:
+        return content
+    if _LONE_CR.search(content):
+        return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return content.translate(None, b"\r")
 
 
 def guess(content: bytes) -> str:

@@ -9,7 +9,7 @@ from pipelines.mime import charsets
 from pipelines.mime.words import raw_text, words_text
 
 _PARAMETER = re.compile(
-    r"""[;\s]*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"?|([^;"]*))""",
+    r"""[;\s]*([^\s=;"]+)\s*=\s*(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)"?|([^;"]*))""",
     re.DOTALL,
 )
 _SECTION = re.compile(r"(.*?)\*(?:(\d{1,4})(\*)?)?")
@@ -53,8 +53,11 @@ def _parameters(text: str, defects: set[str]) -> dict[str, str]:
     plain: dict[str, str] = {}
     sections: dict[str, dict[int, tuple[bool, str]]] = {}
     for match in _PARAMETER.finditer(text):
-        name = match[1].lower()
-        value = _ESCAPE.sub(r"\1", match[2]) if match[2] is not None else match[3].strip()
+        name, quoted, bare = match.groups()
+        name = name.lower()
+        value = bare.strip() if quoted is None else quoted
+        if quoted and "\\" in quoted:
+            value = _ESCAPE.sub(r"\1", quoted)
         section = _SECTION.fullmatch(name) if "*" in name else None
         if section is None:
             plain.setdefault(name, value)

@@ -44,23 +44,23 @@ class _Node(NamedTuple):
 
 def parts(mime: bytes, block: Block, defects: set[str]) -> Iterator[Part]:
     """The parts of the message whose header block is ``block``, in order."""
-    pending = _open(_Node(mime, block.body, len(mime), "", 0, 0), block.fields, defects)
+    pending = _open(_Node(mime, block.start, len(mime), "", 0, 0), block, defects)
     if isinstance(pending, Part):
         yield pending
         return
     pending.reverse()
     while pending:
         node = pending.pop()
-        inner = read_block(node.buffer, node.start, node.end, defects)
-        opened = _open(node._replace(start=inner.body), inner.fields, defects)
+        opened = _open(node, read_block(node.buffer, node.start, node.end, defects), defects)
         if isinstance(opened, Part):
             yield opened
         else:
             pending.extend(reversed(opened))
 
 
-def _open(node: _Node, fields: Fields, defects: set[str]) -> Part | list[_Node]:
+def _open(node: _Node, block: Block, defects: set[str]) -> Part | list[_Node]:
     """What an entity is: content, or the entities inside it."""
+    fields = block.fields
     kind = _value(fields, b"content-type", defects)
     encoding = _encoding(fields)
     media_type = kind.value
@@ -69,12 +69,12 @@ def _open(node: _Node, fields: Fields, defects: set[str]) -> Part | list[_Node]:
             defects.add("content-type-broken")
         media_type = "message/rfc822" if node.parent == "digest" else "text/plain"
     elif media_type.startswith("multipart/"):
-        inside = _inside(node, kind, encoding, defects)
+        inside = _inside(node, block.body, kind, encoding, defects)
         if inside is not None:
             return inside
         if node.depth < MAX_DEPTH:
             media_type = "text/plain"
-    content = node.buffer[node.start : node.end]
+    content = node.buffer[block.body : node.end]
     shown = _value(fields, b"content-disposition", defects)
     content_id = fields.get(b"content-id")
     return Part(
@@ -107,12 +107,12 @@ def _encoding(fields: Fields) -> str:
     return token.decode("ascii", "replace")
 
 
-def _inside(node: _Node, kind: Value, encoding: str, defects: set[str]) -> list[_Node] | None:
-    """The entities in a multipart; None where it cannot be taken apart."""
+def _inside(node: _Node, start: int, kind: Value, encoding: str, defects: set[str]) -> list[_Node] | None:
+    """The entities in a multipart whose body is at ``start``; None where it cannot be taken apart."""
     if node.depth >= MAX_DEPTH:
         defects.add("nested-too-deep")
         return None
-    buffer, start, end, _, _, depth = node
+    buffer, end = node.buffer, node.end
     if encoding in ("base64", "quoted-printable") and b"\n--" not in buffer[start:end]:
         defects.add("multipart-encoded")
         buffer = transfer.decode(buffer[start:end], encoding, defects)
@@ -130,7 +130,7 @@ def _inside(node: _Node, kind: Value, encoding: str, defects: set[str]) -> list[
     if not closed:
         defects.add("boundary-not-closed")
     subtype = kind.value.partition("/")[2]
-    return [_Node(buffer, begin, stop, subtype, start, depth + 1) for begin, stop in ranges]
+    return [_Node(buffer, begin, stop, subtype, start, node.depth + 1) for begin, stop in ranges]
 
 
 def _split(
