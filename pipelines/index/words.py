@@ -12,11 +12,12 @@ from collections.abc import Iterator
 _WORD = re.compile(r"[^\W_]+")
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 _BARE = {
-    code: unicodedata.normalize("NFD", chr(code))[0]
+    chr(code): unicodedata.normalize("NFD", chr(code))[0]
     for code in (*range(0xC0, 0x250), *range(0x1E00, 0x1F00))
     if unicodedata.normalize("NFD", chr(code))[0].isascii()
-} | str.maketrans("µςſϐϑϕϖϰϱϵẛ", "μσsβθφπκρεs")
+} | dict(zip("µςſϐϑϕϖϰϱϵẛ", "μσsβθφπκρεs", strict=True))
 """Latin letters without their accents, and letters that are another form of a letter."""
+_NOT_BARE = re.compile(f"[{''.join(_BARE)}]")
 _LETTERS = 500
 """PostgreSQL refuses a word of more than 2,046 bytes: longer ones are known by their beginnings."""
 _PLACES = 16_383
@@ -32,7 +33,9 @@ def words_of(text: str) -> list[str]:
     """The text's words in order."""
     text = text.lower()
     if not text.isascii():
-        text = _ACCENTS.sub("", text.translate(_BARE))
+        for letter in set(_NOT_BARE.findall(text)):
+            text = text.replace(letter, _BARE[letter])
+        text = _ACCENTS.sub("", text)
     return [word[:_LETTERS] for word in _WORD.findall(text)]
 
 
