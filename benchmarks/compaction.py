@@ -32,6 +32,7 @@ from pipelines.ingest.report import Outcome
 from pipelines.ingest.workspace import Workspace
 from pipelines.lake import Dataset
 from pipelines.lake.tiers import most_open_files
+from pipelines.mime.process import make_record
 from pipelines.sources.base import Entry, Fetched
 from tests.ingest.model import KIM, configure
 
@@ -80,8 +81,7 @@ def a_day(
         rows = record_folders(
             workspace.index, lease, "imap", [("INBOX", "Inbox", "inbox", None)], calendar.now()
         )
-        settings = workspace.config.ingest
-        batch = Batch(workspace.lake, workspace.index, lease, calendar, settings.batch_bytes)
+        batch = Batch(workspace, lease)
         for _ in range(ROUNDS_A_DAY):
             calendar.time += ROUND
             account = RoundAccount(rows["INBOX"].folder_id, "Inbox", calendar.now())
@@ -91,7 +91,7 @@ def a_day(
                 year.messages += 1
                 mime = make(year.messages)
                 entry = Entry(f"1:{year.messages}", len(mime), calendar.now(), ())
-                batch.store(account, "imap", Fetched(entry, mime))
+                batch.store(account, "imap", Fetched(entry, mime), make_record(mime))
             batch.move_cursor(account, str(year.messages))
             batch.flush()
             year.files_made += bool(new)

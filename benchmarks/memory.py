@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from benchmarks.graph import WaitlessClock
@@ -46,11 +47,15 @@ def read_all(protocol: str) -> None:
 
 
 def peak_kilobytes() -> int:
-    """Of this process. What ``wait4`` tells counts what its parent held when it began, too."""
-    status = Path("/proc/self/status").read_text()
-    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
-    assert found
-    return int(found[1])
+    """Of this process and of those it has started. ``wait4`` counts what their parent held then, too."""
+    started = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
+    peak = 0
+    for pid in ("self", *chain.from_iterable(started)):
+        status = Path(f"/proc/{pid}/status").read_text()
+        found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+        assert found
+        peak += int(found[1])
+    return peak
 
 
 def measure(protocol: str, messages: int, largest: int = LARGE) -> dict[str, float]:

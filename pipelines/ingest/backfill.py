@@ -117,13 +117,7 @@ class _Backfill:
         window = Window(backfill_id, month.span.since, month.span.before)
         self._advance.enter_month(month.span, len(folders))
         with self._turn() as lease:
-            batch = Batch(
-                self._workspace.lake,
-                self._index,
-                lease,
-                self._clock,
-                self._workspace.config.ingest.batch_bytes,
-            )
+            batch = Batch(self._workspace, lease)
             for folder, row in folders:
                 self._walk(month, folder, row, batch, window)
             batch.flush()
@@ -134,12 +128,11 @@ class _Backfill:
     def _walk(self, month: MonthReport, folder: Folder, row: FolderRow, batch: Batch, window: Window) -> None:
         """One folder's window; a folder that cannot be read must not stop its mailbox."""
         one = Round(
+            self._workspace,
             self._source,
             folder,
             row,
             batch,
-            self._index,
-            self._clock,
             lambda _account: self._progress(self._advance),
             shown_by_others=self._by_others,
             window=window,

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from pipelines.clock import Clock
 from pipelines.index.changes import (
     Accepted,
     Changes,
@@ -24,7 +23,6 @@ from pipelines.index.changes import (
     Unmatched,
 )
 from pipelines.index.commit import commit
-from pipelines.index.engine import Index
 from pipelines.index.lease import Lease
 from pipelines.index.lookup import Elsewhere, known_raws, message_rows
 from pipelines.index.quarantine import QuarantineEntry
@@ -32,10 +30,11 @@ from pipelines.index.standins import StandIn, stand_ins
 from pipelines.ingest.forms import Read, find_forms
 from pipelines.ingest.ownership import next_stem, sweep_retired
 from pipelines.ingest.standins import rest_of_files
+from pipelines.ingest.workspace import Workspace
 from pipelines.lake import Dataset, MessageRow, RawRow
 from pipelines.lake.schema import messages_table, raw_table
-from pipelines.lake.storage import Lake
 from pipelines.mime import normalise, plain_text
+from pipelines.mime.process import Made, Unreadable
 from pipelines.sources.base import Entry, Fetched, FetchFailed
 
 MAX_MESSAGES = 2_000
@@ -58,15 +57,15 @@ class Totals:
 class Batch:
     """Collects outcomes of one mailbox and writes them: Parquet first, then one transaction."""
 
-    def __init__(self, lake: Lake, index: Index, lease: Lease, clock: Clock, batch_bytes: int) -> None:
-        self._lake, self._index, self._clock = lake, index, clock
+    def __init__(self, workspace: Workspace, lease: Lease) -> None:
+        self._lake, self._index, self._clock = workspace.lake, workspace.index, workspace.clock
         self.lease = lease
         self.totals = Totals()
         self.broken = False
         """A write failed: what was collected is neither written nor forgotten, so nothing can follow it."""
         self._waiting: dict[tuple[int, str], Read] = {}
         """What was left unmatched, by folder and native id, for as long as there is room for it."""
-        self._budget = batch_bytes
+        self._budget = workspace.config.ingest.batch_bytes
         self._clear()
 
     def _clear(self) -> None:
@@ -97,6 +96,7 @@ class Batch:
         account: RoundAccount,
         protocol: str,
         fetched: Fetched,
+        made: Made,
         *,
         edited: bool = False,
         own_content: bool = False,
@@ -106,7 +106,7 @@ class Batch:
         in_part: bool = False,
         is_as_listed: Callable[[Entry], bool] = lambda _entry: True,
     ) -> None:
-        """A message came; written at once if the batch is full with it.
+        """A message came, with its record; written at once if the batch is full with it.
 
         ``edited``: its id stood for other content before. ``own_content``: it is itself only,
         never a weak match of another protocol's message. ``compared``: unless the lake has its
@@ -119,14 +119,12 @@ class Batch:
             # It is a batch of its own: what waits would be held in memory while this one is written.
             self.flush()
         entry, now = fetched.entry, self._clock.now()
-        try:
-            record = normalise(fetched.mime)
-        except Exception as error:  # noqa: BLE001 - one poison message must not stop its folder
-            detail = f"the normaliser failed with {type(error).__name__}; its bytes are kept"
+        if isinstance(made, Unreadable):
+            detail = f"the normaliser failed with {made.error}; its bytes are kept"
             failed = FetchFailed(entry, "unreadable", detail, fallback=fetched.mime)
             self.fail(account, failed, edited=edited, accepted=accepted)
             return
-        received_at = entry.received_at or record.sent_at or now
+        received_at = entry.received_at or made.sent_at or now
         self._touch(account)
         account.stored += 1
         account.bytes += len(fetched.mime)
@@ -136,7 +134,7 @@ class Batch:
                 protocol,
                 entry,
                 fetched.mime,
-                record,
+                made,
                 received_at,
                 now,
                 edited,

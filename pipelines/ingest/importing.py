@@ -90,9 +90,7 @@ class _Import:
     ) -> None:
         self._workspace, self._lease, self._source = workspace, lease, source
         self._report, self._progress = report, progress
-        self._batch = Batch(
-            workspace.lake, workspace.index, lease, workspace.clock, workspace.config.ingest.batch_bytes
-        )
+        self._batch = Batch(workspace, lease)
         self._folders = {folder.path: folder for folder in source.folders()}
         self._messages = 0
 
@@ -119,7 +117,7 @@ class _Import:
         seen = [(folder.native, folder.path, folder.role, None) for folder in folders]
         rows = record_folders(index, self._lease, self._source.protocol, seen, clock.now(), complete=False)
         return [
-            Round(self._source, folder, rows[folder.native], self._batch, index, clock, self._tell)
+            Round(self._workspace, self._source, folder, rows[folder.native], self._batch, self._tell)
             for folder in folders
         ]
 

@@ -120,9 +120,7 @@ class MailboxPass:
         except MailoverError as error:
             record_refusal(workspace.index, lease, error.message, workspace.clock.now())
             raise
-        self._batch = Batch(
-            workspace.lake, workspace.index, lease, workspace.clock, workspace.config.ingest.batch_bytes
-        )
+        self._batch = Batch(workspace, lease)
 
     def feed(self, doubted: Collection[str] = ()) -> None:
         """Bring what the report's protocol shows into the lake, and note how the pass ended.
@@ -173,12 +171,11 @@ class MailboxPass:
             links = Links()
             rounds = [
                 Round(
+                    self._workspace,
                     source,
                     folder,
                     row,
                     self._batch,
-                    index,
-                    clock,
                     lambda account: self._progress(self._mailbox.address, account),
                     links=links,
                     compared=compared,

@@ -260,9 +260,7 @@ def _accept(
     workspace: Workspace, lease: Lease, chosen: Sequence[QuarantineEntry], actor: str, reason: str
 ) -> None:
     renormalise(workspace, lease)
-    batch = Batch(
-        workspace.lake, workspace.index, lease, workspace.clock, workspace.config.ingest.batch_bytes
-    )
+    batch = Batch(workspace, lease)
     # A pass may have settled some, or brought newer forms, before the mailbox was ours.
     for each in _again(workspace, chosen):
         if each.state is State.OPEN and each.fallback_sha256 and each.fidelity:

@@ -2,16 +2,15 @@
 
 import zlib
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from pipelines.clock import Clock
 from pipelines.errors import RoundOpenError
 from pipelines.index.candidates import known_forms, place
 from pipelines.index.changes import Evidence, RoundAccount, Window
-from pipelines.index.engine import Index
 from pipelines.index.lookup import (
     Known,
     known_elsewhere,
@@ -28,9 +27,11 @@ from pipelines.index.lookup import (
 )
 from pipelines.index.mailboxes import FolderRow
 from pipelines.index.quarantine import State, due_for_retry
+from pipelines.ingest.ahead import with_records
 from pipelines.ingest.batch import Batch, entry_of
 from pipelines.ingest.matching import Links, has_moved, is_edited, recognise
-from pipelines.sources.base import Entry, Fetched, Folder, Reset, Role, Source
+from pipelines.ingest.workspace import Workspace
+from pipelines.sources.base import Entry, Fetched, FetchFailed, Folder, Reset, Role, Source
 
 SWEEP_EVERY = timedelta(days=1)
 """How often all ids of a folder are listed where its change feed may have lost some."""
@@ -49,12 +50,11 @@ class Round:
 
     def __init__(
         self,
+        workspace: Workspace,
         source: Source,
         folder: Folder,
         row: FolderRow,
         batch: Batch,
-        index: Index,
-        clock: Clock,
         progress: Progress,
         *,
         links: Links | None = None,
@@ -72,9 +72,9 @@ class Round:
         ``lake_is_new``: the lake held nothing of the mailbox, so nothing that is listed can be known.
         ``retries_due``: the folder's quarantine may have something that is to be asked for again.
         """
-        self.account = RoundAccount(row.folder_id, folder.path, clock.now(), window=window)
+        self.account = RoundAccount(row.folder_id, folder.path, workspace.clock.now(), window=window)
         self._source, self._folder, self._batch = source, folder, batch
-        self._index, self._clock = index, clock
+        self._index, self._clock, self._mime = workspace.index, workspace.clock, workspace.mime
         self._progress = progress
         self._compared, self._shown_by_others = compared, shown_by_others
         self._lake_is_new, self._retries_due = lake_is_new, retries_due
@@ -399,35 +399,43 @@ class Round:
         waiting = {each.native_id for each in entries}
         if not waiting:
             return
-        for outcome in self._source.fetch(self._folder, entries):
-            if outcome.entry.native_id not in waiting:
-                raise RoundOpenError(
-                    f"{self._folder.path}: the source answered for an id that was not asked for, or twice"
-                )
-            waiting.discard(outcome.entry.native_id)
-            was_known = outcome.entry.native_id in edited
-            was_accepted = outcome.entry.native_id in accepted
-            if isinstance(outcome, Fetched):
-                self._batch.store(
-                    self.account,
-                    self._source.protocol,
-                    outcome,
-                    edited=was_known,
-                    own_content=self._folder.role is Role.DRAFTS,
-                    compared=self._compared,
-                    accepted=was_accepted,
-                    may_wait=self._settles and not settling,
-                    in_part=in_part,
-                    is_as_listed=self._is_as_listed,
-                )
-            else:
-                self._batch.fail(self.account, outcome, edited=was_known, accepted=was_accepted)
-            self._progress(self.account)
+        fetched = self._source.fetch(self._folder, entries)
+        with closing(with_records(fetched, _mime_of, len(entries), self._mime)) as outcomes:
+            for outcome, made in outcomes:
+                native_id = outcome.entry.native_id
+                if native_id not in waiting:
+                    raise RoundOpenError(
+                        f"{self._folder.path}: the source answered for an id that was not asked for, or twice"
+                    )
+                waiting.discard(native_id)
+                was_known, was_accepted = native_id in edited, native_id in accepted
+                if isinstance(outcome, Fetched):
+                    assert made
+                    self._batch.store(
+                        self.account,
+                        self._source.protocol,
+                        outcome,
+                        made,
+                        edited=was_known,
+                        own_content=self._folder.role is Role.DRAFTS,
+                        compared=self._compared,
+                        accepted=was_accepted,
+                        may_wait=self._settles and not settling,
+                        in_part=in_part,
+                        is_as_listed=self._is_as_listed,
+                    )
+                else:
+                    self._batch.fail(self.account, outcome, edited=was_known, accepted=was_accepted)
+                self._progress(self.account)
         if waiting:
             raise RoundOpenError(
                 f"{self._folder.path}: {len(waiting)} messages were asked for and not answered; "
                 "the cursor stays before them"
             )
+
+
+def _mime_of(outcome: Fetched | FetchFailed) -> bytes | None:
+    return outcome.mime if isinstance(outcome, Fetched) else None
 
 
 def _drawn(native_id: str, share: float) -> bool:

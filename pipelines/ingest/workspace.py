@@ -10,6 +10,7 @@ from pipelines.clock import Clock, SystemClock
 from pipelines.config import Config, MailboxConfig, load_config
 from pipelines.index.engine import Index
 from pipelines.index.mailboxes import add_mailboxes
+from pipelines.mime.process import MimeProcesses
 from pipelines.sources import open_source
 from pipelines.sources.base import ProtocolName, Source
 
@@ -25,6 +26,7 @@ class Workspace:
         self.config = config
         self.clock = clock or SystemClock()
         self.index = Index(config.storage.index)
+        self.mime = MimeProcesses()
         self._tokens = TokenProvider(config.tenant, self.clock)
         add_mailboxes(
             self.index, [(each.address, "legacy" if each.legacy else "graph") for each in config.mailboxes]
@@ -43,7 +45,8 @@ class Workspace:
         return open_source(self.config, mailbox, protocol, self._tokens, self.clock)
 
     def close(self) -> None:
-        """Give back every connection."""
+        """Give back every connection and end every process."""
+        self.mime.close()
         self._tokens.close()
         self.index.close()
 

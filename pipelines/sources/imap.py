@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -15,6 +16,7 @@ from pipelines.sources.imap_bodies import Bodies
 from pipelines.sources.imap_folders import read_folders
 from pipelines.sources.imap_session import Examined, ImapSession, UidValidityChanged
 from pipelines.sources.imap_wire import (
+    Listed,
     fetch_content,
     fetch_listed,
     list_lines,
@@ -24,8 +26,10 @@ from pipelines.sources.imap_wire import (
 )
 from pipelines.sources.mail_faults import CommandRefusedError
 
-PAGE = 500
-"""Entries of a page: one UID FETCH, whose command stays below 8 KB however scattered the UIDs."""
+PAGE = 10_000
+"""Entries of a page: two batches of small mail, so that one is read while another is written."""
+_ASKED_AT_ONCE = 500
+"""UIDs of a FETCH, whose command stays below 8 KB however scattered they are."""
 _HEADERS = "HEADER.FIELDS (MESSAGE-ID DATE FROM SENDER SUBJECT)"
 
 
@@ -80,8 +84,8 @@ class ImapSource:
 
     def identify(self, folder: Folder, entries: Sequence[Entry]) -> Iterable[Entry]:
         """Each entry with what its headers tell; as it came where the server does not answer for it."""
-        for start in range(0, len(entries), PAGE):
-            block = {each.native_id: each for each in entries[start : start + PAGE]}
+        for start in range(0, len(entries), _ASKED_AT_ONCE):
+            block = {each.native_id: each for each in entries[start : start + _ASKED_AT_ONCE]}
             headers = self._headers(folder, block)
             for native_id, entry in block.items():
                 known = headers.get(native_id)
@@ -148,10 +152,11 @@ class ImapSource:
 
     def _entries(self, opened: Examined, uids: Sequence[int]) -> list[Entry]:
         """Entries for all ``uids``; those for which the server gives no details stand with their id alone."""
-        try:
-            listed = self._session.run_in(opened, lambda client: fetch_listed(client, uids))
-        except CommandRefusedError:
-            listed = {}
+        listed: dict[int, Listed] = {}
+        for start in range(0, len(uids), _ASKED_AT_ONCE):
+            some = uids[start : start + _ASKED_AT_ONCE]
+            with suppress(CommandRefusedError):
+                listed |= self._session.run_in(opened, partial(fetch_listed, uids=some))
         entries = []
         for uid in uids:
             told = listed.get(uid)

@@ -259,7 +259,7 @@ def test_failure_is_contained_bytes_the_normaliser_cannot_read_are_kept_and_coun
             raise RecursionError(mime.decode())
         return normalise(mime)
 
-    monkeypatch.setattr("pipelines.ingest.batch.normalise", fragile)
+    monkeypatch.setattr("pipelines.mime.process.normalise", fragile)
     report = ingest(workspace)
     assert (report.rounds[0].stored, report.rounds[0].quarantined) == (2, 1)
     with workspace.index.read() as connection:

@@ -306,7 +306,7 @@ def test_secrets_stay_secret_nothing_that_is_told_of_an_entry_is_message_content
     def fragile(mime: bytes) -> object:
         raise ValueError(mime.decode())
 
-    monkeypatch.setattr("pipelines.ingest.batch.normalise", fragile)
+    monkeypatch.setattr("pipelines.mime.process.normalise", fragile)
     server.inbox.deliver(mail(5, "The figures are secret."))
     server.poison.clear()
     retry_all(workspace)

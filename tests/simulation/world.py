@@ -36,9 +36,11 @@ from pipelines.ingest.report import MailboxReport, Outcome
 from pipelines.ingest.rounds import Round
 from pipelines.ingest.verify import verify
 from pipelines.ingest.workspace import Workspace
+from pipelines.mime.process import MimeProcesses
 from pipelines.sandbox import store as tenant
 from pipelines.sources.base import Folder, ProtocolName, Source
 from tests.ingest.model import KIM, VirtualClock, configure
+from tests.simulation.ahead import ReadingAhead
 from tests.simulation.history import Act, History, Setting, Step
 from tests.simulation.judging import Cursors, Run, begin, blind_links, judge_error, judge_report, judge_switch
 from tests.simulation.machine import Crash, MemoryIndex, Moment, QuickLake, forget_leases, without_threads
@@ -58,6 +60,7 @@ class SimulatedWorkspace(Workspace):
     def __init__(self, world: "World") -> None:
         self.config, self.clock = world.config, world.clock
         self.lake, self.index = world.lake, world.index
+        self.mime = ReadingAhead() if world.reads_ahead else MimeProcesses()
         self._world = world
         add_mailboxes(self.index, [(KIM, "legacy")])
 
@@ -82,6 +85,7 @@ class World:
         self.config = _configured(folder, setting)
         self.mailbox = self.config.mailbox(KIM)
         self._chance = Random(seed)
+        self.reads_ahead = bool(seed % 2)
         self.model = self._tenant(folder / "tenant")
         self.people = People(self.model, self.legacy)
         self._dead = self._nested = False

@@ -97,9 +97,18 @@ def test_nothing_lost_when_new_mail_is_announced_before_it_can_be_listed(
     assert [entry.native_id for entry in listed(source, page.cursor)] == ["7:2"]
 
 
+def test_no_fetch_names_more_than_five_hundred_ids(server: ScriptedServer, source: ImapSource) -> None:
+    server.add(*[MAIL] * 1201)
+    (page,) = source.changes(INBOX, None)
+    assert isinstance(page, Page)
+    assert [each.native_id for each in page.entries] == [f"7:{uid}" for uid in range(1, 1202)]
+    assert [each.split()[2] for each in server.sent("UID FETCH")] == ["1:500", "501:1000", "1001:1201"]
+
+
 def test_pages_come_oldest_first_each_with_a_cursor_that_covers_it(
-    server: ScriptedServer, source: ImapSource
+    server: ScriptedServer, source: ImapSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pipelines.sources.imap.PAGE", 500)
     server.add(*[MAIL] * 1201)
     pages = [step for step in source.changes(INBOX, None) if isinstance(step, Page)]
     assert [len(page.entries) for page in pages] == [500, 500, 201]

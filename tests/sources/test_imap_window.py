@@ -71,7 +71,10 @@ def test_nothing_lost_a_message_without_a_date_is_in_the_window(
     assert [(each.native_id, each.received_at) for each in entries(source)] == [("7:1", None)]
 
 
-def test_newest_first_in_pages_of_one_fetch_each(server: ScriptedServer, source: ImapSource) -> None:
+def test_newest_first_in_pages_of_one_fetch_each(
+    server: ScriptedServer, source: ImapSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.sources.imap.PAGE", 500)
     for uid in range(1, 1202):
         moment = MARCH + timedelta(minutes=uid)
         server.messages[uid] = Message(MAIL, date=f"{moment:%d-%b-%Y %H:%M:%S} +0000")
@@ -87,8 +90,9 @@ def test_a_page_with_nothing_of_the_window_is_left_out(server: ScriptedServer, s
 
 
 def test_nothing_lost_when_uidvalidity_changes_in_the_middle(
-    server: ScriptedServer, source: ImapSource
+    server: ScriptedServer, source: ImapSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pipelines.sources.imap.PAGE", 500)
     for uid in range(1, 601):
         server.messages[uid] = Message(MAIL, date="09-Mar-2025 09:00:00 +0000")
     pages = source.window(INBOX, MARCH, APRIL)

@@ -116,8 +116,9 @@ def test_an_inbox_that_was_emptied_gets_another_cursor(pop3_server: ScriptedPop3
 
 
 def test_pages_come_in_order_each_with_a_cursor_that_covers_it(
-    pop3_server: ScriptedPop3, pop3: Pop3Source
+    pop3_server: ScriptedPop3, pop3: Pop3Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pipelines.sources.pop3.PAGE", 500)
     pop3_server.add(*[b"x"] * 1201)
     pages = [step for step in pop3.changes(INBOX, None) if isinstance(step, Page)]
     assert [len(page.entries) for page in pages] == [500, 500, 201]
