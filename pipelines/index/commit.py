@@ -235,6 +235,7 @@ def message_columns(message: NewMessage) -> dict[str, Any]:
         "raw_sha256": record.raw_sha256,
         "fidelity": message.row.fidelity,
         "normaliser_version": message.row.normaliser_version,
+        "text_digest": fulltext.digest(message),
     }
 
 

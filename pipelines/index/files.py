@@ -142,20 +142,38 @@ def _other_keys(connection: sa.Connection, updated: dict[int, NewMessage]) -> li
 def _update_messages(
     connection: sa.Connection, updated: dict[int, NewMessage], file_ids: dict[str, int]
 ) -> None:
-    text_ids = fulltext.new_ids(connection, len(updated), instead_of=list(updated))
+    columns = {row_id: message_columns(message) for row_id, message in updated.items()}
+    digests = {row_id: each["text_digest"] for row_id, each in columns.items()}
+    text_ids = _same_texts(connection, digests)
+    others = [row_id for row_id in updated if row_id not in text_ids]
+    new_ids = fulltext.new_ids(connection, len(others), instead_of=others)
+    text_ids |= zip(others, new_ids, strict=True)
     rows = []
-    for text_id, (row_id, message) in zip(text_ids, updated.items(), strict=True):
-        columns = message_columns(message)
+    for row_id, values in columns.items():
         # When it was received is the server's word, not the normaliser's.
-        del columns["received_at"], columns["received_by_server"]
-        rows.append({"id": row_id, "file_id": file_ids[message.file], "text_id": text_id, **columns})
+        del values["received_at"], values["received_by_server"]
+        file_id = file_ids[updated[row_id].file]
+        rows.append({"id": row_id, "file_id": file_id, "text_id": text_ids[row_id], **values})
     update_many(connection, messages, rows)
     for some in chunks(list(updated)):
         connection.execute(sa.delete(attachments).where(attachments.c.row_id.in_(some)))
-    if updated:
-        fulltext.insert(connection, text_ids, list(updated.values()))
+    if others:
+        fulltext.insert(connection, new_ids, [updated[row_id] for row_id in others])
     keys = {message.row.record.message_key: row_id for row_id, message in updated.items()}
     insert_attachments(connection, list(updated.values()), keys)
+
+
+def _same_texts(connection: sa.Connection, digests: dict[int, str]) -> dict[int, int]:
+    """The ``text_id`` of those messages of which just these words are indexed already, by row."""
+    found: dict[int, int] = {}
+    for some in chunks(list(digests)):
+        rows = connection.execute(
+            sa.select(messages.c.id, messages.c.text_id, messages.c.text_digest).where(
+                among(connection, messages.c.id, some)
+            )
+        )
+        found |= {row.id: row.text_id for row in rows if row.text_digest == digests[row.id]}
+    return found
 
 
 def _move_bytes(connection: sa.Connection, mailbox_id: int, new: Replacement) -> None:

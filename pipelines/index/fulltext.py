@@ -1,11 +1,12 @@
 """The full-text index: words, and no text.
 
 On SQLite it is a contentless FTS5 table, which does not forget a row by itself: a message
-whose text changes gets a new ``text_id``, and no message has the old one; ``forget_unowned``
+whose words change (``text_digest``) gets a new ``text_id``, and no message has the old one; ``forget_unowned``
 erases such texts. On PostgreSQL it is a table of ``tsvector`` columns with one GIN index,
 whose rows go with their messages.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -72,6 +73,12 @@ def insert(connection: sa.Connection, text_ids: Sequence[int], new: Sequence[New
         names = ("rowid", *COLUMNS)
         rows = [dict(zip(names, (text_id, *each), strict=True)) for text_id, each in texts]
         connection.execute(_INSERT, rows)
+
+
+def digest(message: NewMessage) -> str:
+    """Of all that is indexed of a message: the same for the same words."""
+    texts = "\0".join(_texts(message))
+    return hashlib.blake2b(texts.encode(), digest_size=16).hexdigest()
 
 
 class Phrase(NamedTuple):

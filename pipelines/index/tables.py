@@ -143,6 +143,7 @@ messages = sa.Table(
     sa.Column("normaliser_version", sa.Integer, nullable=False),
     sa.Column("file_id", sa.ForeignKey("data_files.id"), nullable=False),
     sa.Column("text_id", _BIG, unique=True),
+    sa.Column("text_digest", sa.String(32)),
     sa.UniqueConstraint("mailbox_id", "message_key"),
     sa.Index(None, "file_id", "normaliser_version"),
     sa.Index(None, "mailbox_id", "header_key"),

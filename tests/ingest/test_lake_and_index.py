@@ -188,6 +188,34 @@ def test_bytes_are_kept_a_newer_normaliser_reads_the_lake_never_the_server(
     assert verify(workspace, KIM).repaired == []
 
 
+def test_words_that_are_the_same_again_are_not_indexed_again(
+    reopen: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = reopen()
+    ingest(workspace)
+
+    def text_ids() -> dict[str, int]:
+        with workspace.index.read() as connection:
+            found = connection.execute(sa.select(messages.c.subject, messages.c.text_id))
+            return {subject.lower(): text_id for subject, text_id in found}
+
+    def newer(mime: bytes) -> object:
+        record = normalise(mime)
+        return record._replace(subject="Figures") if record.subject == "Report 50" else record
+
+    before = text_ids()
+    list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
+    assert text_ids() == before
+    monkeypatch.setattr("pipelines.ingest.renormalise.normalise", newer)
+    list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
+    after = text_ids()
+    assert after.pop("figures") not in before.values()
+    assert after == {subject: text_id for subject, text_id in before.items() if subject != "report 50"}
+    assert [hit.subject for hit in search(workspace.index, "subject:figures", 10)] == ["Figures"]
+    assert search(workspace.index, "subject:50", 10) == []
+    assert len(search(workspace.index, "subject:report", 10)) == 5
+
+
 def test_nothing_twice_rows_of_an_older_normaliser_are_brought_up_before_new_mail(
     reopen: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +227,7 @@ def test_nothing_twice_rows_of_an_older_normaliser_are_brought_up_before_new_mai
         return record._replace(message_key="0" + record.message_key[1:])
 
     with monkeypatch.context() as back_then:
-        back_then.setattr("pipelines.ingest.batch.normalise", older)
+        back_then.setattr("pipelines.mime.process.normalise", older)
         ingest(workspace)
     with workspace.index.write() as connection:
         connection.execute(sa.update(messages).values(normaliser_version=NORMALISER_VERSION - 1))
