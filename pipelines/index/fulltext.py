@@ -1,8 +1,8 @@
 """The full-text index: words, and no text.
 
 On SQLite it is a contentless FTS5 table, which does not forget a row by itself: a message
-whose words change (``text_digest``) gets a new ``text_id``, and no message has the old one; ``forget_unowned``
-erases such texts. On PostgreSQL it is a table of ``tsvector`` columns with one GIN index,
+whose words change (``text_digest``) gets a new ``text_id``, and no message has the old one;
+``forget_unowned`` erases such texts. On PostgreSQL it is a table of ``tsvector`` columns with one GIN index,
 whose rows go with their messages.
 """
 

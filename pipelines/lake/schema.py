@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 """Raised when a column of either dataset changes name or type."""
 
 INSTANT = pa.timestamp("us", tz="UTC")
+# Arrow takes a named tuple as a struct: fields in the order in which the record has them.
 ADDRESS = pa.struct([("name", pa.string()), ("address", pa.string())])
 ATTACHMENT = pa.struct(
     [
@@ -73,10 +74,6 @@ Row = TypeVar("Row")
 Columns = dict[str, tuple[pa.DataType, Callable[[Row], Any]]]
 
 
-def _addresses(addresses: Sequence[Address]) -> list[dict[str, str]]:
-    return [{"name": each.name, "address": each.address} for each in addresses]
-
-
 def _read_addresses(values: Sequence[dict[str, str]]) -> tuple[Address, ...]:
     return tuple(Address(**each) for each in values)
 
@@ -103,12 +100,12 @@ MESSAGE_COLUMNS: Columns[MessageRow] = {
     "subject": (pa.string(), lambda row: row.record.subject),
     "sent_at": (INSTANT, lambda row: row.record.sent_at),
     "received_at": (INSTANT, lambda row: row.received_at),
-    "from": (pa.list_(ADDRESS), lambda row: _addresses(row.record.from_)),
-    "sender": (pa.list_(ADDRESS), lambda row: _addresses(row.record.sender)),
-    "reply_to": (pa.list_(ADDRESS), lambda row: _addresses(row.record.reply_to)),
-    "to": (pa.list_(ADDRESS), lambda row: _addresses(row.record.to)),
-    "cc": (pa.list_(ADDRESS), lambda row: _addresses(row.record.cc)),
-    "bcc": (pa.list_(ADDRESS), lambda row: _addresses(row.record.bcc)),
+    "from": (pa.list_(ADDRESS), lambda row: row.record.from_),
+    "sender": (pa.list_(ADDRESS), lambda row: row.record.sender),
+    "reply_to": (pa.list_(ADDRESS), lambda row: row.record.reply_to),
+    "to": (pa.list_(ADDRESS), lambda row: row.record.to),
+    "cc": (pa.list_(ADDRESS), lambda row: row.record.cc),
+    "bcc": (pa.list_(ADDRESS), lambda row: row.record.bcc),
     "in_reply_to": (pa.list_(pa.string()), lambda row: row.record.in_reply_to),
     "references": (pa.list_(pa.string()), lambda row: row.record.references),
     "thread_id": (pa.string(), lambda row: row.record.thread_id),
@@ -116,25 +113,12 @@ MESSAGE_COLUMNS: Columns[MessageRow] = {
     "flags": (pa.list_(pa.string()), lambda row: list(row.flags)),
     "text": (pa.large_string(), lambda row: row.record.text),
     "html": (pa.large_string(), lambda row: row.record.html),
-    "attachments": (
-        pa.list_(ATTACHMENT),
-        lambda row: [
-            {name: getattr(each, name) for name in ATTACHMENT.names} for each in row.record.attachments
-        ],
-    ),
+    "attachments": (pa.list_(ATTACHMENT), lambda row: row.record.attachments),
     "headers": (pa.binary(), lambda row: row.record.headers),
     "list_id": (pa.string(), lambda row: row.record.list_id),
     "auto_submitted": (pa.string(), lambda row: row.record.auto_submitted),
-    "bounce": (
-        pa.list_(BOUNCE),
-        lambda row: [{name: getattr(each, name) for name in BOUNCE.names} for each in row.record.bounce],
-    ),
-    "meeting": (
-        MEETING,
-        lambda row: (
-            row.record.meeting and {name: getattr(row.record.meeting, name) for name in MEETING.names}
-        ),
-    ),
+    "bounce": (pa.list_(BOUNCE), lambda row: row.record.bounce),
+    "meeting": (MEETING, lambda row: row.record.meeting),
     "authentication_results": (pa.list_(pa.string()), lambda row: row.record.authentication_results),
     "defects": (pa.list_(pa.string()), lambda row: row.record.defects),
     "raw_sha256": (pa.string(), lambda row: row.record.raw_sha256),
