@@ -1,9 +1,12 @@
 """The index in one SQLite file, owner-only."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+
+from pipelines.lake.replacing import make_private
 
 _BUSY_SECONDS = 60
 _PRAGMAS = (
@@ -20,8 +23,9 @@ WRITING: dict[str, Any] = {"immediate": True}
 
 
 def sqlite_engine(url: sa.URL) -> sa.Engine:
-    """An engine on the file of ``url``, which is made if it is not there."""
+    """An engine on the file of ``url``, which is made if it is not there, and its folder too."""
     if url.database and url.database != ":memory:":
+        make_private(Path(url.database).absolute().parent)
         # SQLite gives -wal and -shm the mode of the database file.
         os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)

@@ -42,6 +42,11 @@ def test_opening_again_keeps_the_index_id(tmp_path: Path) -> None:
     second.close()
 
 
+def test_folders_that_are_missing_are_made_for_their_owner_only(tmp_path: Path) -> None:
+    Index(f"sqlite:///{tmp_path}/mail/state/mailover.db").close()
+    assert [(tmp_path / each).stat().st_mode & 0o777 for each in ("mail", "mail/state")] == [0o700, 0o700]
+
+
 def test_bad_input_gets_a_clear_error_from_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "mailover.db").write_text("a shopping list, long enough not to look empty " * 20)
     with pytest.raises(MailoverError, match="cannot be opened: file is not a database"):

@@ -78,13 +78,14 @@ def test_nothing_lost_when_the_server_numbers_its_messages_anew(
 
 
 def test_a_folder_of_thousands_is_listed_in_pages_and_read_whole(
-    source: Source, mailbox: DovecotMailbox
+    source: Source, mailbox: DovecotMailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    messages = plain(4001)
+    monkeypatch.setattr(f"pipelines.sources.{source.protocol}.PAGE", 1_000)
+    messages = plain(4000)
     mailbox.deliver(*messages)
     folder = inbox_of(source)
     pages = [step for step in source.changes(folder, None) if isinstance(step, Page)]
-    assert len(pages) > 1
+    assert [len(page.entries) for page in pages] == [1_000] * 4
     entries = [entry for page in pages for entry in page.entries]
     got = fetched(source, folder, entries)
     assert [got[each.native_id] for each in entries] == messages
