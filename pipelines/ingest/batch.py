@@ -13,7 +13,6 @@ from pipelines.index.changes import (
     Accepted,
     Changes,
     Evidence,
-    Listed,
     NewMessage,
     NewOccurrence,
     NewRaw,
@@ -28,10 +27,11 @@ from pipelines.index.lookup import Elsewhere, known_raws, message_rows
 from pipelines.index.quarantine import QuarantineEntry
 from pipelines.index.standins import StandIn, stand_ins
 from pipelines.ingest.forms import Read, find_forms
+from pipelines.ingest.outcomes import as_listed, by_server, entry_of, message_row, raw_row
 from pipelines.ingest.ownership import next_stem, sweep_retired
 from pipelines.ingest.standins import rest_of_files
 from pipelines.ingest.workspace import Workspace
-from pipelines.lake import Dataset, MessageRow, RawRow
+from pipelines.lake import Dataset
 from pipelines.lake.schema import messages_table, raw_table
 from pipelines.mime import normalise, plain_text
 from pipelines.mime.process import Made, Unreadable
@@ -216,7 +216,7 @@ class Batch:
     ) -> None:
         """An id whose message was recognised from the listing; ``edited`` as for ``store``."""
         self._link(
-            account, NewOccurrence(_listed(account, entry), message_key, None, evidence), edited=edited
+            account, NewOccurrence(as_listed(account, entry), message_key, None, evidence), edited=edited
         )
 
     def follow(
@@ -224,7 +224,7 @@ class Batch:
     ) -> None:
         """A mailbox-wide id whose message was read in another folder; ``edited`` as for ``store``."""
         key, digest = elsewhere.message_key, elsewhere.raw_sha256
-        self._link(account, NewOccurrence(_listed(account, entry), key, digest, Evidence.ID), edited=edited)
+        self._link(account, NewOccurrence(as_listed(account, entry), key, digest, Evidence.ID), edited=edited)
 
     def _link(self, account: RoundAccount, occurrence: NewOccurrence, *, edited: bool) -> None:
         self._touch(account)
@@ -242,7 +242,7 @@ class Batch:
         """
         self._touch(account)
         self._pending[account.folder_id, failed.entry.native_id] = failed.entry.content_mark
-        listed = _listed(account, failed.entry)
+        listed = as_listed(account, failed.entry)
         if accepted and not failed.gone:
             account.known += 1
             self._changes.still_missing.append(listed)
@@ -351,7 +351,7 @@ class Batch:
             if key in new_messages:
                 new_messages[key].append(read)
             changed = self._changes.edited if read.edited else self._changes.occurrences
-            changed.append(NewOccurrence(_listed(read.account, read.entry), key, digest, evidence))
+            changed.append(NewOccurrence(as_listed(read.account, read.entry), key, digest, evidence))
         self._changes.superseded = [
             Superseded(each.row_id, each.message_key, raws[read.record.raw_sha256])
             for each, read in giving_way
@@ -391,7 +391,7 @@ class Batch:
         told = entry.identity
         self._changes.unmatched.append(
             Unmatched(
-                _listed(account, entry),
+                as_listed(account, entry),
                 protocol,
                 None,
                 False,
@@ -406,7 +406,7 @@ class Batch:
         """The lake has no message for it, and may not get one by it, or not yet."""
         read.account.stored -= 1
         read.account.unmatched += 1
-        listed, record = _listed(read.account, read.entry), read.record
+        listed, record = as_listed(read.account, read.entry), read.record
         self._changes.unmatched.append(
             Unmatched(
                 listed,
@@ -425,7 +425,7 @@ class Batch:
 
     def _publish_raws(self, new: list[tuple[Read, str]]) -> None:
         for year, some in _by_year(new, lambda each: each[0].received_at).items():
-            rows = [_raw_row(read, key) for read, key in some]
+            rows = [raw_row(read, key) for read, key in some]
             path = self._publish(Dataset.RAW, year, raw_table(rows))
             self._changes.raws += [
                 NewRaw(
@@ -444,7 +444,7 @@ class Batch:
         by_year = _by_year(new, lambda reads: reads[0].received_at)
         for year in by_year.keys() | rest.keys():
             some, left = by_year.get(year, []), rest.get(year, {})
-            rows = [_message_row(reads) for reads in some]
+            rows = [message_row(reads) for reads in some]
             table = pa.concat_tables([messages_table(rows), *left.values()], promote_options="default")
             if table.num_rows == 0:
                 self._changes.rewritten |= dict.fromkeys(left)
@@ -452,7 +452,7 @@ class Batch:
             path = self._publish(Dataset.MESSAGES, year, table)
             self._changes.rewritten |= dict.fromkeys(left, path)
             self._changes.messages += [
-                NewMessage(row, _by_server(reads[0].entry), path, plain_text(row.record))
+                NewMessage(row, by_server(reads[0].entry), path, plain_text(row.record))
                 for row, reads in zip(rows, some, strict=True)
             ]
 
@@ -463,60 +463,8 @@ class Batch:
         return file.path
 
 
-def entry_of(held: QuarantineEntry) -> Entry:
-    """A message in quarantine, as it was listed."""
-    return Entry(held.native_id, held.size, held.received_at, held.flags, content_mark=held.content_mark)
-
-
-def _listed(account: RoundAccount, entry: Entry) -> Listed:
-    return Listed(
-        account.folder_id,
-        entry.native_id,
-        entry.size,
-        entry.received_at if _by_server(entry) else None,
-        entry.flags,
-        entry.content_mark,
-    )
-
-
-def _by_server(entry: Entry) -> bool:
-    """Whether the server itself says when it received the message."""
-    return entry.received_at is not None and entry.received_by_server
-
-
 def _by_year(items: Sequence[Item], moment: Callable[[Item], datetime]) -> dict[int, list[Item]]:
     found: dict[int, list[Item]] = {}
     for item in items:
         found.setdefault(moment(item).year, []).append(item)
     return found
-
-
-def _raw_row(read: Read, message_key: str) -> RawRow:
-    return RawRow(
-        raw_sha256=read.record.raw_sha256,
-        mime=read.mime,
-        message_key=message_key,
-        protocol=read.protocol,
-        folder=read.account.path,
-        native_id=read.entry.native_id,
-        listed_size=read.entry.size,
-        received_at=read.received_at,
-        received_by_server=_by_server(read.entry),
-        flags=read.entry.flags,
-        fetched_at=read.fetched_at,
-        weak=message_key != read.record.message_key,
-        fidelity=read.fidelity,
-    )
-
-
-def _message_row(reads: Sequence[Read]) -> MessageRow:
-    first = reads[0]
-    return MessageRow(
-        record=first.record,
-        folders=list(dict.fromkeys(read.account.path for read in reads)),
-        flags=first.entry.flags,
-        received_at=first.received_at,
-        protocol=first.protocol,
-        fetched_at=first.fetched_at,
-        fidelity=first.fidelity,
-    )

@@ -28,8 +28,9 @@ from pipelines.index.lookup import (
 from pipelines.index.mailboxes import FolderRow
 from pipelines.index.quarantine import State, due_for_retry
 from pipelines.ingest.ahead import with_records
-from pipelines.ingest.batch import Batch, entry_of
+from pipelines.ingest.batch import Batch
 from pipelines.ingest.matching import Links, has_moved, is_edited, recognise
+from pipelines.ingest.outcomes import entry_of
 from pipelines.ingest.workspace import Workspace
 from pipelines.sources.base import Entry, Fetched, FetchFailed, Folder, Reset, Role, Source
 
