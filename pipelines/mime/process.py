@@ -1,11 +1,10 @@
 """Other processes that make records, so that MIME and everything else use a core each.
 
-Each is a Python of its own with a socket as its standard input, started as any program is: neither
+Each is a Python of its own that is asked and answers by pipes, started as any program is: neither
 forked from a process with threads, nor importing what its parent's main module is, and so to be had
-within any worker of any scheduler. It ends when the other end of its socket does, however that ended.
+within any worker of any scheduler. It ends when the other end of its pipes does, however that ended.
 """
 
-import fcntl
 import os
 import pickle
 import queue
@@ -211,6 +210,9 @@ def _receive(source: IO[bytes]) -> Any:
 def _widen(pipe: IO[bytes]) -> None:
     """Let it hold what is sent at once, so that the sender need not wait for the other side."""
     if sys.platform == "linux":
+        # Windows has no such module, and others not this setting of it.
+        import fcntl
+
         # A user may be allowed less.
         with suppress(OSError):
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
