@@ -1,10 +1,11 @@
 """What one commit makes true: the values that ``pipelines.index.commit`` writes."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from pipelines.lake import DataFile, MessageRow
+from pipelines.lake import DataFile, Dataset, MessageRow
 from pipelines.mime.record import Identity
 
 
@@ -22,6 +23,15 @@ class Evidence(StrEnum):
     WEAK = "weak"
     """Another protocol's only message of the same Message-ID, date, sender and subject, with other
     content; both bytes are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file of the lake that another thread writes."""
+
+    dataset: Dataset
+    rows: int
+    published: Future[DataFile]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +176,8 @@ class RoundAccount:
 class Changes:
     """The contents of one commit."""
 
-    files: list[DataFile] = field(default_factory=list)
+    files: dict[str, "NewFile"] = field(default_factory=dict)
+    """By path; what they are to hold is in the tables that were handed over."""
     messages: list[NewMessage] = field(default_factory=list)
     raws: list[NewRaw] = field(default_factory=list)
     occurrences: list[NewOccurrence] = field(default_factory=list)

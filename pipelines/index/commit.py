@@ -59,7 +59,9 @@ def commit(index: Index, lease: Lease, changes: Changes, now: datetime) -> None:
 
 
 def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: datetime) -> None:
-    file_ids = insert_files(connection, mailbox_id, changes.files)
+    # Their sizes are told when they are published, after everything else.
+    files = [DataFile(each.dataset, path, each.rows, 0) for path, each in changes.files.items()]
+    file_ids = insert_files(connection, mailbox_id, files)
     older = {each.message_key for each in (*changes.occurrences, *changes.edited)}
     older |= {each.message_key for each in changes.raws}
     older |= {each.message_key for each in changes.superseded}
@@ -99,6 +101,17 @@ def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: da
                 for folder_id, cursor in changes.cursors.items()
             ],
         )
+    _await_files(connection, changes, file_ids)
+
+
+def _await_files(connection: sa.Connection, changes: Changes, file_ids: dict[str, int]) -> None:
+    """Nothing is committed before the files are there that it names."""
+    published = {path: each.published.result() for path, each in changes.files.items()}
+    update_many(
+        connection,
+        data_files,
+        [{"id": file_ids[path], "size": file.size} for path, file in published.items()],
+    )
 
 
 def insert_files(connection: sa.Connection, mailbox_id: int, files: Iterable[DataFile]) -> dict[str, int]:

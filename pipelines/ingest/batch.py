@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -13,6 +14,7 @@ from pipelines.index.changes import (
     Accepted,
     Changes,
     Evidence,
+    NewFile,
     NewMessage,
     NewOccurrence,
     NewRaw,
@@ -32,6 +34,7 @@ from pipelines.ingest.ownership import next_stem, sweep_retired
 from pipelines.ingest.standins import rest_of_files
 from pipelines.ingest.workspace import Workspace
 from pipelines.lake import Dataset
+from pipelines.lake.datasets import data_path
 from pipelines.lake.schema import messages_table, raw_table
 from pipelines.mime import normalise, plain_text
 from pipelines.mime.process import Made, Unreadable
@@ -59,6 +62,7 @@ class Batch:
 
     def __init__(self, workspace: Workspace, lease: Lease) -> None:
         self._lake, self._index, self._clock = workspace.lake, workspace.index, workspace.clock
+        self._writers = workspace.writers
         self.lease = lease
         self.totals = Totals()
         self.broken = False
@@ -292,12 +296,15 @@ class Batch:
         self._changes.rounds = list(self._accounts.values())
         self.broken = True
         self._sort_out()
-        commit(self._index, self.lease, self._changes, self._clock.now())
+        try:
+            commit(self._index, self.lease, self._changes, self._clock.now())
+        finally:
+            wait([each.published for each in self._changes.files.values()])
         self.broken = False
         self.totals.messages += len(self._changes.messages)
         self.totals.raws += len(self._changes.raws)
         self.totals.files += len(self._changes.files)
-        self.totals.bytes += sum(file.size for file in self._changes.files)
+        self.totals.bytes += sum(each.published.result().size for each in self._changes.files.values())
         self.totals.downloads += len(self._read)
         rewritten = self._changes.rewritten
         self._clear()
@@ -458,9 +465,11 @@ class Batch:
 
     def _publish(self, dataset: Dataset, year: int, table: pa.Table) -> str:
         stem = next_stem(self._index, self.lease)
-        file = self._lake.publish(dataset, self.lease.address, year, stem, table)
-        self._changes.files.append(file)
-        return file.path
+        address = self.lease.address
+        path = data_path(dataset, address, year, stem)
+        published = self._writers.submit(self._lake.publish, dataset, address, year, stem, table)
+        self._changes.files[path] = NewFile(dataset, table.num_rows, published)
+        return path
 
 
 def _by_year(items: Sequence[Item], moment: Callable[[Item], datetime]) -> dict[int, list[Item]]:

@@ -1,5 +1,6 @@
 """Everything a pass works with, opened from one configuration."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ class Workspace:
         self.clock = clock or SystemClock()
         self.index = Index(config.storage.index)
         self.mime = MimeProcesses()
+        self.writers = ThreadPoolExecutor(thread_name_prefix="lake")
         self._tokens = TokenProvider(config.tenant, self.clock)
         add_mailboxes(
             self.index, [(each.address, "legacy" if each.legacy else "graph") for each in config.mailboxes]
@@ -46,6 +48,7 @@ class Workspace:
 
     def close(self) -> None:
         """Give back every connection and end every process."""
+        self.writers.shutdown()
         self.mime.close()
         self._tokens.close()
         self.index.close()

@@ -40,3 +40,8 @@ def partition(mailbox: str) -> str:
 def year_of(path: str) -> int:
     """The year whose partition a data file is in."""
     return int(path.rpartition("/year=")[2].partition("/")[0])
+
+
+def data_path(dataset: Dataset, mailbox: str, year: int, stem: str) -> str:
+    """Where a file of a dataset stands in the lake."""
+    return f"{dataset}/{partition(mailbox)}/year={year}/{stem}.parquet"

@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from pipelines.errors import MailoverError, UnreachableError
-from pipelines.lake.datasets import DataFile, Dataset, Listing, partition
+from pipelines.lake.datasets import DataFile, Dataset, Listing, data_path, partition
 from pipelines.lake.replacing import make_private, show_instead, sync
 from pipelines.lake.stores import open_store
 
@@ -57,7 +57,7 @@ class Lake:
         staged: bool = False,
     ) -> DataFile:
         """Write ``table`` as one Parquet file that appears whole; if ``staged``, by ``take_place`` only."""
-        path = f"{dataset}/{partition(mailbox)}/year={year}/{stem}.parquet"
+        path = data_path(dataset, mailbox, year, stem)
         rows_per_group = max(1, int(table.num_rows * ROW_GROUP_BYTES / max(table.nbytes, 1)))
         sink = pa.BufferOutputStream()
         pq.write_table(
