@@ -41,9 +41,10 @@ def _read_ahead(
     failure: Exception | None = None
     try:
         for chunk in _chunks(items, mime_of):
-            chunk.is_asked = process.ask(list(filter(_is_sent, chunk.mimes)))
+            # Until it has started this one is faster.
+            chunk.is_asked = process.has_started and process.ask(list(filter(_is_sent, chunk.mimes)))
             waiting.append(chunk)
-            while _are_too_many(waiting):
+            while waiting and (not waiting[0].is_asked or _are_too_many(waiting)):
                 yield from _answered(waiting.popleft(), process)
     except Exception as error:  # noqa: BLE001 - raised again below, after what came before
         failure = error

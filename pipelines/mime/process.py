@@ -69,8 +69,21 @@ class MimeProcess:
         assert self._process.stdout
         self._questions, self._answers = self._process.stdin, self._process.stdout
         _widen(self._questions)
+        _widen(self._answers)
         self.pid = self._process.pid
         self.ended = False
+        self._started = threading.Event()
+        threading.Thread(target=self._await_start, daemon=True).start()
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it makes records by now; until then it would only be waited for."""
+        return self._started.is_set()
+
+    def _await_start(self) -> None:
+        with suppress(OSError, EOFError, ValueError):
+            _receive(self._answers)
+        self._started.set()
 
     def ask(self, mimes: Sequence[bytes]) -> bool:
         """Ask for the records of messages; whether that could be done."""
@@ -165,6 +178,8 @@ def serve() -> None:
     sys.setswitchinterval(_SWITCH)
     asked: queue.SimpleQueue[Sequence[bytes] | None] = queue.SimpleQueue()
     answers: queue.SimpleQueue[Sequence[Made]] = queue.SimpleQueue()
+    # That it has started.
+    answers.put([])
     threading.Thread(target=_take_in, args=(sys.stdin.buffer, asked), daemon=True).start()
     threading.Thread(target=_give_out, args=(sys.stdout.buffer, answers), daemon=True).start()
     while (mimes := asked.get()) is not None:
