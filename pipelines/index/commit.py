@@ -59,7 +59,7 @@ def commit(index: Index, lease: Lease, changes: Changes, now: datetime) -> None:
 
 
 def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: datetime) -> None:
-    # Their sizes are told when they are published, after everything else.
+    # Another thread writes them meanwhile, and tells their sizes when they are there.
     files = [DataFile(each.dataset, path, each.rows, 0) for path, each in changes.files.items()]
     file_ids = insert_files(connection, mailbox_id, files)
     older = {each.message_key for each in (*changes.occurrences, *changes.edited)}

@@ -20,9 +20,9 @@ from pipelines.index.words import phrase, vector
 from pipelines.mime.record import Address
 
 COLUMNS = ("subject", "sender", "recipients", "attachments", "body")
-_INSERT = sa.text(
+_INSERT = (
     f"INSERT INTO message_text(rowid, {', '.join(COLUMNS)}) "  # noqa: S608 - the names above, nothing else
-    f"VALUES (:rowid, {', '.join(':' + name for name in COLUMNS)})"
+    f"VALUES (?, {', '.join('?' * len(COLUMNS))})"
 )
 _LAST = sa.text("SELECT rowid FROM message_text ORDER BY rowid DESC LIMIT 1")
 _VECTORS = sa.table("message_text", sa.column("text_id"), *(sa.column(name) for name in COLUMNS))
@@ -69,10 +69,8 @@ def insert(connection: sa.Connection, text_ids: Sequence[int], new: Sequence[New
     if connection.dialect.name == "postgresql":
         vectors = ((text_id, *map(vector, each)) for text_id, each in texts)
         copy(connection, "message_text", ("text_id", *COLUMNS), vectors)
-    else:
-        names = ("rowid", *COLUMNS)
-        rows = [dict(zip(names, (text_id, *each), strict=True)) for text_id, each in texts]
-        connection.execute(_INSERT, rows)
+    elif text_ids:
+        connection.exec_driver_sql(_INSERT, [(text_id, *each) for text_id, each in texts])
 
 
 def digest(message: NewMessage) -> str:

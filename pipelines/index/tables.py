@@ -4,11 +4,20 @@ Uniqueness lives here, not in code: an occurrence once per folder, a message onc
 mailbox and key, the bytes once per mailbox and digest, a file once per lake.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
+
+
+class _SqliteDateTime(sqlite.DATETIME):
+    """As SQLAlchemy writes it, and faster: four stand in the rows of each message."""
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002
+        return lambda value: None if value is None else value.isoformat(" ", "microseconds")
 
 
 class Instant(sa.types.TypeDecorator[datetime]):
@@ -16,6 +25,11 @@ class Instant(sa.types.TypeDecorator[datetime]):
 
     impl = sa.DateTime
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return _SqliteDateTime()  # type: ignore[no-untyped-call]
+        return super().load_dialect_impl(dialect)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         return value and value.astimezone(UTC).replace(tzinfo=None)

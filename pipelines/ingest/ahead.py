@@ -1,5 +1,6 @@
 """Messages with their records, which another process makes while this one goes on with earlier ones."""
 
+import gc
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,7 +28,12 @@ def with_records(
     """
     with processes.borrowed(count) as process:
         if process:
-            yield from _read_ahead(items, mime_of, process)
+            # So many objects come and go that all others would be looked through for garbage, often.
+            gc.freeze()
+            try:
+                yield from _read_ahead(items, mime_of, process)
+            finally:
+                gc.unfreeze()
         else:
             for item in items:
                 mime = mime_of(item)
@@ -41,7 +47,7 @@ def _read_ahead(
     failure: Exception | None = None
     try:
         for chunk in _chunks(items, mime_of):
-            # Until it has started this one is faster.
+            # Until it has started, this process makes them in the time that it would wait.
             chunk.is_asked = process.has_started and process.ask(list(filter(_is_sent, chunk.mimes)))
             waiting.append(chunk)
             while waiting and (not waiting[0].is_asked or _are_too_many(waiting)):

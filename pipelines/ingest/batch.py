@@ -58,7 +58,7 @@ class Totals:
 
 
 class Batch:
-    """Collects outcomes of one mailbox and writes them: Parquet first, then one transaction."""
+    """Collects outcomes of one mailbox and writes them: files, and the transaction that makes them count."""
 
     def __init__(self, workspace: Workspace, lease: Lease) -> None:
         self._lake, self._index, self._clock = workspace.lake, workspace.index, workspace.clock
@@ -295,11 +295,14 @@ class Batch:
             return
         self._changes.rounds = list(self._accounts.values())
         self.broken = True
-        self._sort_out()
         try:
+            self._sort_out()
+            if not self._lake.is_local:
+                # Others wait for the end of a transaction, which is not to wait for an object store.
+                self._await_files()
             commit(self._index, self.lease, self._changes, self._clock.now())
         finally:
-            wait([each.published for each in self._changes.files.values()])
+            self._await_files()
         self.broken = False
         self.totals.messages += len(self._changes.messages)
         self.totals.raws += len(self._changes.raws)
@@ -310,6 +313,10 @@ class Batch:
         self._clear()
         if rewritten:
             sweep_retired(self._lake, self._index, self.lease)
+
+    def _await_files(self) -> None:
+        """Let the files be written, or fail: nothing of this batch is written after it."""
+        wait([each.published for each in self._changes.files.values()])
 
     def _sort_out(self) -> None:
         """Tell new from known and publish the files of what is new."""
@@ -469,6 +476,9 @@ class Batch:
         path = data_path(dataset, address, year, stem)
         published = self._writers.submit(self._lake.publish, dataset, address, year, stem, table)
         self._changes.files[path] = NewFile(dataset, table.num_rows, published)
+        if table.nbytes > self._budget:
+            # One large message: it is not held beside the table of its other file.
+            self._await_files()
         return path
 
 

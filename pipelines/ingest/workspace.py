@@ -1,6 +1,6 @@
 """Everything a pass works with, opened from one configuration."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +28,8 @@ class Workspace:
         self.clock = clock or SystemClock()
         self.index = Index(config.storage.index)
         self.mime = MimeProcesses()
-        self.writers = ThreadPoolExecutor(thread_name_prefix="lake")
+        self.writers: Executor = ThreadPoolExecutor(thread_name_prefix="lake")
+        """Threads that write files of the lake: compressing them takes a core, and no Python."""
         self._tokens = TokenProvider(config.tenant, self.clock)
         add_mailboxes(
             self.index, [(each.address, "legacy" if each.legacy else "graph") for each in config.mailboxes]

@@ -39,10 +39,11 @@ class Lake:
     """A lake at a folder or at an object store's URL (``s3://``, ``gs://``, ``abfss://``)."""
 
     def __init__(self, url: str) -> None:
-        self._local = "://" not in url
+        self.is_local = "://" not in url
+        """Whether a file is written as fast as a disk can."""
         with self._reached("its root"):
             self._filesystem, self.root = open_store(url)
-        if self._local:
+        if self.is_local:
             with _named_errors(self.root):
                 make_private(Path(self.root))
 
@@ -79,7 +80,7 @@ class Lake:
         Where folders can be exchanged, a listing shows the one or the others. Elsewhere both
         stand beside each other for as long as deleting takes: rows twice, never missing.
         """
-        if self._local:
+        if self.is_local:
             root = Path(self.root)
             aside = root / _ASIDE / path.rpartition("/")[0]
             with _named_errors(path):
@@ -96,7 +97,7 @@ class Lake:
 
     def discard_aside(self, mailbox: str) -> None:
         """Delete what a crash in ``take_place`` has left aside."""
-        if self._local:
+        if self.is_local:
             for dataset in Dataset:
                 shutil.rmtree(Path(self.root) / _ASIDE / dataset / partition(mailbox), ignore_errors=True)
 
@@ -223,7 +224,7 @@ class Lake:
             return content
 
     def _write(self, path: str, content: Any) -> None:
-        if self._local:
+        if self.is_local:
             with _named_errors(path):
                 _write_durably(Path(self.root) / path, content)
             return
@@ -238,7 +239,7 @@ class Lake:
         except FileNotFoundError:
             raise
         except OSError as error:
-            if self._local:
+            if self.is_local:
                 raise
             cause = str(error).partition("\n")[0]
             raise UnreachableError(

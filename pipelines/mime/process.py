@@ -26,6 +26,8 @@ _SERVE = "from pipelines.mime.process import serve; serve()"
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "SYSTEMROOT")
 """What a Python needs of its parent's environment, where secrets may stand."""
 _LENGTH = struct.Struct("!Q")
+_STARTED = b"!"
+"""What it says first."""
 _PIPE_BYTES = 1024 * 1024
 _SWITCH = 0.0002
 """Seconds that sending and receiving wait for the thread that makes records, at most."""
@@ -72,18 +74,17 @@ class MimeProcess:
         _widen(self._answers)
         self.pid = self._process.pid
         self.ended = False
-        self._started = threading.Event()
-        threading.Thread(target=self._await_start, daemon=True).start()
+        self._start = threading.Thread(target=self._await_start, daemon=True)
+        self._start.start()
 
     @property
     def has_started(self) -> bool:
-        """Whether it makes records by now; until then it would only be waited for."""
-        return self._started.is_set()
+        """Whether it makes records by now, or has ended before it could."""
+        return not self._start.is_alive()
 
     def _await_start(self) -> None:
-        with suppress(OSError, EOFError, ValueError):
-            _receive(self._answers)
-        self._started.set()
+        # Past the buffer, which would be locked if the interpreter ended meanwhile.
+        os.read(self._answers.fileno(), len(_STARTED))
 
     def ask(self, mimes: Sequence[bytes]) -> bool:
         """Ask for the records of messages; whether that could be done."""
@@ -95,6 +96,7 @@ class MimeProcess:
 
     def answer(self) -> Sequence[Made] | None:
         """The records that were asked for longest ago and are not yet answered; None where it has ended."""
+        self._start.join()
         try:
             made: Sequence[Made] = _receive(self._answers)
         except (OSError, EOFError):
@@ -105,6 +107,7 @@ class MimeProcess:
     def close(self) -> None:
         """End it, whatever it is at."""
         self._process.kill()
+        self._start.join()
         with suppress(OSError):
             self._questions.close()
         self._answers.close()
@@ -176,10 +179,9 @@ def serve() -> None:
     other side asks far ahead, and is at something else for as long as a batch takes to write.
     """
     sys.setswitchinterval(_SWITCH)
+    os.write(sys.stdout.fileno(), _STARTED)
     asked: queue.SimpleQueue[Sequence[bytes] | None] = queue.SimpleQueue()
     answers: queue.SimpleQueue[Sequence[Made]] = queue.SimpleQueue()
-    # That it has started.
-    answers.put([])
     threading.Thread(target=_take_in, args=(sys.stdin.buffer, asked), daemon=True).start()
     threading.Thread(target=_give_out, args=(sys.stdout.buffer, answers), daemon=True).start()
     while (mimes := asked.get()) is not None:

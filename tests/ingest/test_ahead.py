@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 
@@ -21,9 +22,22 @@ LARGE = b"Subject: large\r\n\r\n" + b"x" * 600_000
 Fetches = Fetched | FetchFailed
 
 
+def has_started(process: MimeProcess) -> bool:
+    """Whether it has within a minute."""
+    for _ in range(6_000):
+        if process.has_started:
+            return True
+        time.sleep(0.01)
+    return False
+
+
 @pytest.fixture
 def processes() -> Iterator[MimeProcesses]:
+    """With one that has started."""
     some = MimeProcesses(1)
+    with some.borrowed(MANY) as process:
+        assert process
+        assert has_started(process)
     yield some
     some.close()
 
@@ -52,6 +66,15 @@ def as_made_here(some: Iterable[Fetches]) -> list[tuple[Fetches, Made | None]]:
 
 def test_everything_comes_in_its_order_with_its_record(processes: MimeProcesses) -> None:
     assert list(ahead(fetches(), processes)) == as_made_here(fetches())
+
+
+def test_what_comes_before_the_other_process_has_started_gets_its_record_here() -> None:
+    some = MimeProcesses(1)
+    with some.borrowed(MANY) as process:
+        assert process
+        os.kill(process.pid, signal.SIGSTOP)
+    assert list(ahead(fetches(), some)) == as_made_here(fetches())
+    some.close()
 
 
 def test_nothing_lost_of_what_came_before_the_connection_was_lost(processes: MimeProcesses) -> None:
@@ -112,6 +135,7 @@ def test_nothing_lost_nothing_twice_with_another_process(
 
     def remembered(process: MimeProcess) -> None:
         start(process)
+        assert has_started(process)
         started.append(process)
 
     def before_fetch(_path: str, native_id: str) -> None:

@@ -54,6 +54,22 @@ def test_it_answers_in_the_order_it_was_asked_however_much_it_was_asked_before(p
         assert process.answer() == [make_record(mime) for mime in mimes]
 
 
+def test_it_tells_when_it_has_started(process: MimeProcess) -> None:
+    os.kill(process.pid, signal.SIGSTOP)
+    assert not process.has_started
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.ask([mail(1)])
+    assert process.answer() == [make_record(mail(1))]
+    assert process.has_started
+
+
+def test_one_that_ends_before_it_has_started_is_not_waited_for(process: MimeProcess) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.answer() is None
+    assert process.has_started
+    assert process.ended
+
+
 def test_what_it_was_asked_is_not_answered_when_it_has_ended(process: MimeProcess) -> None:
     process.ask([mail(1)])
     os.kill(process.pid, signal.SIGKILL)

@@ -14,6 +14,10 @@ class InThisProcess(MimeProcess):
         self.ended = False
         self._asked: deque[Sequence[bytes]] = deque()
 
+    @property
+    def has_started(self) -> bool:
+        return True
+
     def ask(self, mimes: Sequence[bytes]) -> bool:
         self._asked.append(mimes)
         return True

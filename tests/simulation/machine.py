@@ -8,7 +8,7 @@ are published as ever, without waiting for a disk. Both tell the world of each w
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import cache
@@ -160,22 +160,19 @@ class _NoHeartbeat:
         pass
 
 
-class _OneByOne:
+class OneByOne(Executor):
     """A pool of threads without threads: one mailbox is no crowd, and an order of events can be replayed."""
 
     def __init__(self, *_told: Any, **_named: Any) -> None:
         pass
 
-    def submit(self, work: Callable[..., Any], *told: Any) -> Future[Any]:
+    def submit(self, work: Callable[..., Any], /, *told: Any, **named: Any) -> Future[Any]:
         done: Future[Any] = Future()
         try:
-            done.set_result(work(*told))
+            done.set_result(work(*told, **named))
         except BaseException as error:  # noqa: BLE001 - a future keeps whatever comes
             done.set_exception(error)
         return done
-
-    def shutdown(self, **_told: Any) -> None:
-        pass
 
 
 def forget_leases() -> None:
@@ -190,7 +187,7 @@ def without_threads() -> Iterator[None]:
     patched_stages: Any = stages
     threading, pool = patched.threading, patched_stages.ThreadPoolExecutor
     patched.threading = SimpleNamespace(Thread=_NoHeartbeat, Event=threading.Event)
-    patched_stages.ThreadPoolExecutor = _OneByOne
+    patched_stages.ThreadPoolExecutor = OneByOne
     try:
         yield
     finally:

@@ -43,7 +43,15 @@ from tests.ingest.model import KIM, VirtualClock, configure
 from tests.simulation.ahead import ReadingAhead
 from tests.simulation.history import Act, History, Setting, Step
 from tests.simulation.judging import Cursors, Run, begin, blind_links, judge_error, judge_report, judge_switch
-from tests.simulation.machine import Crash, MemoryIndex, Moment, QuickLake, forget_leases, without_threads
+from tests.simulation.machine import (
+    Crash,
+    MemoryIndex,
+    Moment,
+    OneByOne,
+    QuickLake,
+    forget_leases,
+    without_threads,
+)
 from tests.simulation.oracle import check, demand
 from tests.simulation.people import STANDARD, People
 from tests.simulation.witness import Witness, WitnessedSource
@@ -61,6 +69,7 @@ class SimulatedWorkspace(Workspace):
         self.config, self.clock = world.config, world.clock
         self.lake, self.index = world.lake, world.index
         self.mime = ReadingAhead() if world.reads_ahead else MimeProcesses()
+        self.writers = OneByOne()
         self._world = world
         add_mailboxes(self.index, [(KIM, "legacy")])
 
