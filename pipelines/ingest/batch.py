@@ -476,8 +476,8 @@ class Batch:
         path = data_path(dataset, address, year, stem)
         published = self._writers.submit(self._lake.publish, dataset, address, year, stem, table)
         self._changes.files[path] = NewFile(dataset, table.num_rows, published)
-        if table.nbytes > self._budget:
-            # One large message: it is not held beside the table of its other file.
+        if len(self._read) == 1:
+            # It may be large: it is not held beside the table of its other file.
             self._await_files()
         return path
 

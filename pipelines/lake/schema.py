@@ -4,7 +4,9 @@
 files, because readers refuse a column that is both.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -140,8 +142,17 @@ MESSAGES_SCHEMA = _schema(MESSAGE_COLUMNS)
 
 
 def _table(rows: Sequence[Row], columns: Columns[Row], schema: pa.Schema) -> pa.Table:
-    arrays = [pa.array([value(row) for row in rows], kind) for kind, value in columns.values()]
+    arrays = [_array([value(row) for row in rows], kind) for kind, value in columns.values()]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if kind != pa.large_binary():
+        return pa.array(values, kind)
+    # Messages, none of them missing: joined at once, where Arrow would copy them each time it needs more room.
+    offsets = array("q", accumulate(map(len, values), initial=0))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(values))]
+    return pa.Array.from_buffers(kind, len(values), buffers)
 
 
 def raw_table(rows: Sequence[RawRow]) -> pa.Table:
