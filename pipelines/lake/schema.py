@@ -149,7 +149,7 @@ def _table(rows: Sequence[Row], columns: Columns[Row], schema: pa.Schema) -> pa.
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     if kind != pa.large_binary():
         return pa.array(values, kind)
-    # Messages, none of them missing: joined at once, where Arrow would copy them each time it needs more room.
+    # Messages, none of them missing: joined at once, where Arrow would copy them whenever it needs room.
     offsets = array("q", accumulate(map(len, values), initial=0))
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(values))]
     return pa.Array.from_buffers(kind, len(values), buffers)
