@@ -75,8 +75,12 @@ def insert(connection: sa.Connection, text_ids: Sequence[int], new: Sequence[New
 
 def digest(message: NewMessage) -> str:
     """Of all that is indexed of a message: the same for the same words."""
-    texts = "\0".join(_texts(message))
-    return hashlib.blake2b(texts.encode(), digest_size=16).hexdigest()
+    told = hashlib.blake2b(digest_size=16)
+    # Text by text: together, a long one would be in memory twice more.
+    for text in _texts(message):
+        told.update(text.encode())
+        told.update(b"\0")
+    return told.hexdigest()
 
 
 class Phrase(NamedTuple):

@@ -28,7 +28,13 @@ def sqlite_engine(url: sa.URL) -> sa.Engine:
         make_private(Path(url.database).absolute().parent)
         # SQLite gives -wal and -shm the mode of the database file.
         os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": _BUSY_SECONDS},
+        hide_parameters=True,
+        # The connection that was used last: each has pages of the file in its own memory.
+        pool_use_lifo=True,
+    )
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

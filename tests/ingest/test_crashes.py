@@ -87,7 +87,7 @@ def test_nothing_lost_nothing_twice_after_kill_9_in_a_backfill(tmp_path: Path, p
 
 
 def test_nothing_twice_an_orphan_is_swept_by_the_next_run(tmp_path: Path) -> None:
-    crash(tmp_path, "before the transaction", 2, Stage.RAW_MESSAGES)
+    crash(tmp_path, "inside the transaction", 2, Stage.RAW_MESSAGES)
     before = open_workspace(tmp_path)
     orphans = before.lake.files(Dataset.RAW, KIM)
     before.close()

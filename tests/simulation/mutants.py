@@ -78,10 +78,10 @@ COMMIT_ORDER = (
     Mutant(
         "cursors are committed before the files are written",
         f"{_BATCH}.flush",
-        "    self._sort_out()\n",
-        "    ahead = Changes(cursors=self._changes.cursors)\n"
-        "    commit(self._index, self.lease, ahead, self._clock.now())\n"
-        "    self._sort_out()\n",
+        "        self._sort_out()\n",
+        "        ahead = Changes(cursors=self._changes.cursors)\n"
+        "        commit(self._index, self.lease, ahead, self._clock.now())\n"
+        "        self._sort_out()\n",
         kills=(0,),
     ),
     Mutant(
