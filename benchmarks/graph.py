@@ -35,9 +35,9 @@ from msgraph import GraphRequestAdapter, GraphServiceClient
 from msgraph_core import GraphClientFactory
 
 from benchmarks.racing import cpu_seconds
+from benchmarks.reading import WaitlessClock
 from benchmarks.static_graph import ADDRESS, PAGE
 from pipelines.auth import Resource, TokenProvider
-from pipelines.clock import SystemClock
 from pipelines.config import Endpoints, MailboxConfig, SecretCredential, Tenant
 from pipelines.sources import Entry, Fetched, Folder, Page, Role
 from pipelines.sources.graph import GraphSource
@@ -77,18 +77,6 @@ class OneToken(TokenProvider):
 
     def token(self, resource: Resource, *, refresh: bool = False) -> str:  # noqa: ARG002
         return "token"
-
-
-class WaitlessClock(SystemClock):
-    """Waits pass at once."""
-
-    passed = 0.0
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.passed
-
-    def sleep(self, seconds: float) -> None:
-        self.passed += seconds
 
 
 Reader = Callable[[Server], int]

@@ -4,27 +4,22 @@
     python -m benchmarks.memory --messages 20000 --protocol graph --json
 
 The mailbox lies in a sandbox tenant, a process of its own, and is read through its real doors over TLS
-by a process of its own: small mail, and one message of some 20 MB. By Graph the waits that keep to
-its limits pass at once. What the largest message may take is three times its size.
+by a process of its own (``benchmarks.reading``), which counts together with the one that makes its
+records: small mail, and one message of some 20 MB. What the largest message may take is three times
+its size.
 """
 
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from itertools import chain
-from pathlib import Path
 
-from benchmarks.graph import WaitlessClock
-from benchmarks.idle import ADDRESS, PROTOCOLS, read
+from benchmarks.idle import ADDRESS, PROTOCOLS
 from benchmarks.racing import scratch
 from benchmarks.switch import SHARES, letter, write_mail
-from pipelines.config import load_config
-from pipelines.ingest.workspace import Workspace
 from tests.sandbox_fixture import running_sandbox
 
 LARGE = 20_000_000
@@ -34,28 +29,6 @@ def large_letter(number: int, size: int) -> bytes:
     """A letter with one long text."""
     line = b"%s\n" % (b"The figures of the year. " * 3)
     return letter(number) + line * (size // len(line))
-
-
-def read_all(protocol: str) -> None:
-    config = load_config()
-    (mailbox,) = config.mailboxes
-    if protocol == "graph":
-        mailbox = mailbox.model_copy(update={"legacy": None})
-        config = config.model_copy(update={"mailboxes": (mailbox,)})
-    with Workspace(config, WaitlessClock()) as workspace:
-        print(read(workspace, mailbox).messages, peak_kilobytes())
-
-
-def peak_kilobytes() -> int:
-    """Of this process and of those it has started. ``wait4`` counts what their parent held then, too."""
-    started = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
-    peak = 0
-    for pid in ("self", *chain.from_iterable(started)):
-        status = Path(f"/proc/{pid}/status").read_text()
-        found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
-        assert found
-        peak += int(found[1])
-    return peak
 
 
 def measure(protocol: str, messages: int, largest: int = LARGE) -> dict[str, float]:
@@ -71,7 +44,7 @@ def measure(protocol: str, messages: int, largest: int = LARGE) -> dict[str, flo
         with running_sandbox(place / "sandbox", *options) as sandbox:
             started = time.perf_counter()
             process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.memory", "--read", protocol],
+                [sys.executable, "-m", "benchmarks.reading", protocol],
                 env=sandbox.environment,
                 stdout=subprocess.PIPE,
             )
@@ -96,11 +69,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=100_000, help="in the mailbox (default 100000)")
     parser.add_argument("--protocol", choices=PROTOCOLS, action="append", help="only these")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--read", choices=PROTOCOLS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.read:
-        read_all(options.read)
-        return
     chosen: Sequence[str] = options.protocol or PROTOCOLS
     figures = {protocol: measure(protocol, options.messages) for protocol in chosen}
     if options.json:

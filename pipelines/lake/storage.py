@@ -4,9 +4,11 @@ A local file is written under a hidden name, synced and renamed; an object store
 one PUT. Either way a reader sees a file entirely or not at all.
 """
 
+import ctypes
 import json
 import os
 import shutil
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,8 +24,13 @@ from pipelines.lake.datasets import DataFile, Dataset, Listing, data_path, parti
 from pipelines.lake.replacing import make_private, show_instead, sync
 from pipelines.lake.stores import open_store
 
+_M_MMAP_THRESHOLD = -3
+_LARGE_BLOCK = 1024 * 1024
 # Arrow's own choice of allocator keeps some 70 MB of what a large message took and gave back.
 pa.set_memory_pool(pa.system_memory_pool())
+if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
+    # glibc goes on to keep blocks as large as the largest it was given back, in every thread.
+    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 ROW_GROUP_BYTES = 16 * 1024 * 1024
 """One row group is what a reader of a single message has to decompress."""

@@ -53,12 +53,13 @@ class Pop3Source:
         start = position.count if position and position.covers(ids) else 0
         if position and position.count == start == len(ids):
             return
-        sizes = self._session.run_listed(_sizes) if start < len(ids) else {}
+        sizes = self._session.run_listed(lambda client, numbers: _sizes(client, numbers, ids[start:]))
         digest = _digest(ids[:start])
         for begin in range(start, max(len(ids), start + 1), PAGE):
             some = ids[begin : begin + PAGE]
             digest.update(_written(some))
-            entries = [Entry(each, sizes.get(each)) for each in some]
+            listed = zip(some, sizes[begin - start : begin - start + PAGE], strict=True)
+            entries = [Entry(each, size) for each, size in listed]
             yield Page(entries, _Cursor(begin + len(some), digest.hexdigest()).written())
 
     def window(
@@ -115,9 +116,10 @@ class Pop3Source:
             )
 
 
-def _sizes(client: Pop3Connection, numbers: Mapping[str, int]) -> dict[str, int]:
-    told = client.sizes()
-    return {native_id: told[number] for native_id, number in numbers.items() if number in told}
+def _sizes(client: Pop3Connection, numbers: Mapping[str, int], ids: Sequence[str]) -> Sequence[int | None]:
+    """Of each id, where the server tells it; nothing is asked where there are none."""
+    told = client.sizes() if ids else {}
+    return [told.get(numbers.get(each, 0)) for each in ids]
 
 
 @dataclass(frozen=True, slots=True)

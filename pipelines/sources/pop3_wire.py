@@ -252,21 +252,30 @@ def read_uidl(lines: bytes) -> dict[str, int]:
     Raises ``NoUniqueIdError`` for a line without either: that message could not be told apart.
     """
     numbers: dict[str, int] = {}
-    copies = Counter[str]()
-    for line in lines.split(b"\r\n")[:-1]:
+    again = Counter[str]()
+    for line in _each(lines):
         found = _UIDL.match(line)
         if found is None:
             raise NoUniqueIdError
         native_id = _native_id(found[2])
-        copies[native_id] += 1
-        copy = copies[native_id]
-        numbers[native_id if copy == 1 else f"{native_id} {copy}"] = int(found[1])
+        if native_id in numbers:
+            again[native_id] += 1
+            native_id = f"{native_id} {1 + again[native_id]}"
+        numbers[native_id] = int(found[1])
     return numbers
 
 
 def read_sizes(lines: bytes) -> dict[int, int]:
     """Octets by message number from a LIST listing; what is no scan line is left out."""
-    return {int(each[1]): int(each[2]) for each in map(_SIZE.match, lines.split(b"\r\n")) if each}
+    return {int(each[1]): int(each[2]) for each in map(_SIZE.match, _each(lines)) if each}
+
+
+def _each(lines: bytes) -> Iterator[bytes]:
+    """One line after the other: all at once take ten times the room of their text."""
+    start = 0
+    while (end := lines.find(b"\r\n", start)) >= 0:
+        yield lines[start:end]
+        start = end + 2
 
 
 def _native_id(unique_id: bytes) -> str:
