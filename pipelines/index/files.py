@@ -58,17 +58,21 @@ def forget_retired(index: Index, lease: Lease) -> None:
         )
 
 
-def outdated_files(index: Index, lease: Lease, version: int | None) -> list[str]:
-    """Files of ``messages`` with rows of a normaliser older than ``version``; all files for None."""
+def outdated_files(index: Index, lease: Lease, version: int | None) -> dict[str, int]:
+    """Files of ``messages`` with rows of a normaliser older than ``version``, and how many rows each has.
+
+    All files for None.
+    """
     query = _files_with(_OF_FILE) if version is None else _OUTDATED
     with index.read() as connection:
-        return list(connection.scalars(query, {"mailbox_id": lease.mailbox_id, "version": version}))
+        found = connection.execute(query, {"mailbox_id": lease.mailbox_id, "version": version})
+        return {each.path: each.rows for each in found}
 
 
 def _files_with(rows: sa.Select[Any]) -> sa.Select[Any]:
-    """Paths of the mailbox's files that have such rows."""
+    """The mailbox's files that have such rows."""
     return (
-        sa.select(data_files.c.path)
+        sa.select(data_files.c.path, data_files.c.rows)
         .where(
             data_files.c.mailbox_id == sa.bindparam("mailbox_id"),
             data_files.c.retired_at.is_(None),
@@ -110,7 +114,7 @@ def replace_file(index: Index, lease: Lease, new: Replacement, now: datetime) ->
         for some in chunks([*_other_keys(connection, new.updated), *new.merged]):
             connection.execute(
                 sa.update(messages)
-                .where(messages.c.id.in_(some))
+                .where(among(connection, messages.c.id, some))
                 .values(message_key=sa.cast(messages.c.id, sa.String))
             )
         _update_messages(connection, new.updated, file_ids)
@@ -143,36 +147,49 @@ def _update_messages(
     connection: sa.Connection, updated: dict[int, NewMessage], file_ids: dict[str, int]
 ) -> None:
     columns = {row_id: message_columns(message) for row_id, message in updated.items()}
-    digests = {row_id: each["text_digest"] for row_id, each in columns.items()}
-    text_ids = _same_texts(connection, digests)
-    others = [row_id for row_id in updated if row_id not in text_ids]
-    new_ids = fulltext.new_ids(connection, len(others), instead_of=others)
-    text_ids |= zip(others, new_ids, strict=True)
-    rows = []
+    rows_of: dict[tuple[int, int], list[int]] = {}
     for row_id, values in columns.items():
         # When it was received is the server's word, not the normaliser's.
         del values["received_at"], values["received_by_server"]
-        file_id = file_ids[updated[row_id].file]
-        rows.append({"id": row_id, "file_id": file_id, "text_id": text_ids[row_id], **values})
-    update_many(connection, messages, rows)
+        file_id, version = file_ids[updated[row_id].file], values.pop("normaliser_version")
+        rows_of.setdefault((file_id, version), []).append(row_id)
+    changed = _changed(connection, columns)
+    reworded = [row_id for row_id, values in changed.items() if "text_digest" in values]
+    new_ids = fulltext.new_ids(connection, len(reworded), instead_of=reworded)
+    for row_id, text_id in zip(reworded, new_ids, strict=True):
+        changed[row_id]["text_id"] = text_id
+    for (file_id, version), same in rows_of.items():
+        connection.execute(
+            sa.update(messages)
+            .where(among(connection, messages.c.id, same))
+            .values(file_id=file_id, normaliser_version=version)
+        )
+    by_names: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row_id, values in changed.items():
+        by_names.setdefault(tuple(values), []).append({"id": row_id, **values})
+    for rows in by_names.values():
+        update_many(connection, messages, rows)
+    fulltext.insert(connection, new_ids, [updated[row_id] for row_id in reworded])
     for some in chunks(list(updated)):
-        connection.execute(sa.delete(attachments).where(attachments.c.row_id.in_(some)))
-    if others:
-        fulltext.insert(connection, new_ids, [updated[row_id] for row_id in others])
+        connection.execute(sa.delete(attachments).where(among(connection, attachments.c.row_id, some)))
     keys = {message.row.record.message_key: row_id for row_id, message in updated.items()}
     insert_attachments(connection, list(updated.values()), keys)
 
 
-def _same_texts(connection: sa.Connection, digests: dict[int, str]) -> dict[int, int]:
-    """The ``text_id`` of those messages of which just these words are indexed already, by row."""
-    found: dict[int, int] = {}
-    for some in chunks(list(digests)):
-        rows = connection.execute(
-            sa.select(messages.c.id, messages.c.text_id, messages.c.text_digest).where(
-                among(connection, messages.c.id, some)
-            )
-        )
-        found |= {row.id: row.text_id for row in rows if row.text_digest == digests[row.id]}
+def _changed(connection: sa.Connection, columns: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Of each row, the columns that have other values now. Most often none has: to write
+    what is there already would cost its place in each of the table's indexes, once out and once in.
+    """
+    names = next(iter(columns.values()), {}).keys()
+    wanted = sa.select(messages.c.id, *(messages.c[name] for name in names))
+    found = {}
+    for some in chunks(list(columns)):
+        for row_id, *stood in connection.execute(wanted.where(among(connection, messages.c.id, some))):
+            values = columns[row_id]
+            if changed := {
+                name: values[name] for name, old in zip(names, stood, strict=True) if values[name] != old
+            }:
+                found[row_id] = changed
     return found
 
 

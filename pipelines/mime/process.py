@@ -29,7 +29,7 @@ _LENGTH = struct.Struct("!Q")
 _STARTED = b"!"
 """What it says first."""
 _PIPE_BYTES = 1024 * 1024
-_SWITCH = 0.0002
+_SWITCH = 0.002
 """Seconds that sending and receiving wait for the thread that makes records, at most."""
 
 

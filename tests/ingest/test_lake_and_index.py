@@ -176,7 +176,7 @@ def test_bytes_are_kept_a_newer_normaliser_reads_the_lake_never_the_server(
         record = normalise(mime)
         return record._replace(subject=record.subject.upper(), message_key="f" + record.message_key[1:])
 
-    monkeypatch.setattr("pipelines.ingest.renormalise.normalise", newer)
+    monkeypatch.setattr("pipelines.mime.process.normalise", newer)
     (report,) = run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes))
     assert report.messages == 6
     assert {row["subject"] for row in rows(workspace, "messages")} >= {"REPORT 1", "REPORT 50"}
@@ -206,7 +206,7 @@ def test_words_that_are_the_same_again_are_not_indexed_again(
     before = text_ids()
     list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
     assert text_ids() == before
-    monkeypatch.setattr("pipelines.ingest.renormalise.normalise", newer)
+    monkeypatch.setattr("pipelines.mime.process.normalise", newer)
     list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
     after = text_ids()
     assert after.pop("figures") not in before.values()
@@ -255,7 +255,7 @@ def test_nothing_twice_a_rebuild_takes_no_file_that_was_replaced_and_not_yet_del
         raise KeyboardInterrupt
 
     with monkeypatch.context() as dying:
-        dying.setattr("pipelines.ingest.renormalise.normalise", newer)
+        dying.setattr("pipelines.mime.process.normalise", newer)
         dying.setattr("pipelines.ingest.renormalise.sweep_retired", die)
         with pytest.raises(KeyboardInterrupt):
             list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
@@ -306,7 +306,7 @@ def test_a_newer_normaliser_may_find_that_two_messages_are_one_and_one_is_two(
         key = "0" * 40 if record.subject in ("Report 1", "Report 2") else record.message_key
         return record._replace(message_key="1" * 40 if mime == folded else key)
 
-    monkeypatch.setattr("pipelines.ingest.renormalise.normalise", newer)
+    monkeypatch.setattr("pipelines.mime.process.normalise", newer)
     monkeypatch.setattr("pipelines.ingest.rebuild.normalise", newer)
     list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
     keys = [row["message_key"] for row in rows(workspace, "messages")]
