@@ -1,9 +1,11 @@
 """Lake and index, when one of them is lost, old, foreign or damaged."""
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +26,7 @@ from pipelines.mime import NORMALISER_VERSION, normalise
 from tests.index_fixture import copy_index, lose_index
 from tests.ingest.conftest import rows
 from tests.ingest.model import KIM, ModelFolder, ModelMailbox, ModelWorkspace, VirtualClock, configure, mail
+from tests.simulation.ahead import ReadingAhead
 
 pytestmark = pytest.mark.both_indexes
 
@@ -292,10 +295,16 @@ def test_bytes_are_kept_nothing_is_swept_from_a_lake_that_is_older_than_its_inde
     assert ingest(workspace).outcome is Outcome.DONE
 
 
+@pytest.mark.parametrize(("files", "ahead"), [("one", False), ("many", False), ("many", True)])
 def test_a_newer_normaliser_may_find_that_two_messages_are_one_and_one_is_two(
-    reopen: Opener, monkeypatch: pytest.MonkeyPatch
+    reopen: Opener, monkeypatch: pytest.MonkeyPatch, files: str, ahead: bool
 ) -> None:
     workspace = reopen()
+    if files == "many":
+        workspace.commit_every(1)
+    if ahead:
+        # What a file brings to the next is read beside what was read before.
+        workspace.mime = ReadingAhead()
     inbox = workspace.servers[KIM].inbox
     folded = mail(3).replace(b"Subject: Report 3", b"Subject: Report\r\n 3")
     inbox.deliver(folded)
@@ -315,6 +324,48 @@ def test_a_newer_normaliser_may_find_that_two_messages_are_one_and_one_is_two(
     state = status(workspace.index, [KIM], workspace.clock.now())[0]
     assert (state.messages, state.occurrences) == (6, 8)
     assert verify(workspace, KIM).repaired == []
+
+
+def test_what_is_in_the_index_already_is_not_written_again(reopen: Opener) -> None:
+    """Each column that is written costs its place in the table's indexes, once out and once in."""
+    workspace = reopen()
+    ingest(workspace)
+    written: list[str] = []
+
+    def remember(*told: Any) -> None:
+        written.append(told[2])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", remember)
+    try:
+        list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", remember)
+    updates = [each for each in written if each.startswith("UPDATE messages")]
+    assert len(updates) == 1
+    assert re.findall(r"(\w+) ?=", updates[0].partition("WHERE")[0]) == ["normaliser_version", "file_id"]
+
+
+def test_bytes_that_cannot_be_read_any_more_leave_everything_as_it_was(
+    reopen: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = reopen()
+    ingest(workspace)
+    before = {row["message_key"] for row in rows(workspace, "messages")}
+
+    def newer(mime: bytes) -> object:
+        if mime == mail(3):
+            raise RecursionError("deep")
+        return normalise(mime)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.mime.process.normalise", newer)
+        (report,) = run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes))
+    assert report.outcome is Outcome.FAILED
+    assert normalise(mail(3)).raw_sha256 in str(report.error)
+    assert "RecursionError" in str(report.error)
+    assert {row["message_key"] for row in rows(workspace, "messages")} == before
+    (report,) = run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes))
+    assert report.messages == len(before)
 
 
 def test_a_file_of_another_index_is_never_swept(reopen: Opener) -> None:
