@@ -295,6 +295,32 @@ def test_bytes_are_kept_nothing_is_swept_from_a_lake_that_is_older_than_its_inde
     assert ingest(workspace).outcome is Outcome.DONE
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_bytes_are_kept_that_come_to_a_file_while_it_is_read_ahead(
+    reopen: Opener, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    """The first file's message turns out to be one of a later file."""
+    workspace = reopen().commit_every(1)
+    ingest(workspace)
+    if ahead:
+        workspace.mime = ReadingAhead()
+    later = normalise(mail(4)).message_key
+
+    def newer(mime: bytes) -> object:
+        record = normalise(mime)
+        return record._replace(message_key=later) if mime == mail(1) else record
+
+    monkeypatch.setattr("pipelines.mime.process.normalise", newer)
+    monkeypatch.setattr("pipelines.ingest.rebuild.normalise", newer)
+    list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
+    keys = [row["message_key"] for row in rows(workspace, "messages")]
+    assert len(keys) == len(set(keys)) == 5
+    state = status(workspace.index, [KIM], workspace.clock.now())[0]
+    assert (state.messages, state.occurrences) == (5, 7)
+    found = verify(workspace, KIM)
+    assert (found.repaired, found.damage) == ([], [])
+
+
 @pytest.mark.parametrize(("files", "ahead"), [("one", False), ("many", False), ("many", True)])
 def test_a_newer_normaliser_may_find_that_two_messages_are_one_and_one_is_two(
     reopen: Opener, monkeypatch: pytest.MonkeyPatch, files: str, ahead: bool
@@ -303,7 +329,6 @@ def test_a_newer_normaliser_may_find_that_two_messages_are_one_and_one_is_two(
     if files == "many":
         workspace.commit_every(1)
     if ahead:
-        # What a file brings to the next is read beside what was read before.
         workspace.mime = ReadingAhead()
     inbox = workspace.servers[KIM].inbox
     folded = mail(3).replace(b"Subject: Report 3", b"Subject: Report\r\n 3")
