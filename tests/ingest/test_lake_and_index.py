@@ -312,7 +312,8 @@ def test_bytes_are_kept_that_come_to_a_file_while_it_is_read_ahead(
 
     monkeypatch.setattr("pipelines.mime.process.normalise", newer)
     monkeypatch.setattr("pipelines.ingest.rebuild.normalise", newer)
-    list(run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes)))
+    (report,) = run_stage(workspace, Stage.MESSAGES, list(workspace.config.mailboxes))
+    assert report.outcome is Outcome.DONE, report.error
     keys = [row["message_key"] for row in rows(workspace, "messages")]
     assert len(keys) == len(set(keys)) == 5
     state = status(workspace.index, [KIM], workspace.clock.now())[0]
