@@ -208,6 +208,7 @@ class MailboxPass:
         What it takes of the index is read for all folders at once: a folder's step changes no other's.
         """
         index, mailbox_id = self._workspace.index, self._lease.mailbox_id
+        yield Round.open
         yield lambda one: one.walk(recognise_fresh=recognise_fresh)
         yield lambda one: one.check_bodies(share, links.doubted.union(doubted))
         with index.read() as connection:
