@@ -244,7 +244,9 @@ class MailboxPass:
     def _record(self, error: str | None) -> None:
         self._count()
         record_pass(self._workspace.index, self._lease, error, self._workspace.clock.now())
-        record_claim(self._workspace.lake, self._workspace.index, self._lease)
+        if error or any(account.listed for account in self.report.rounds):
+            # An idle pass moved cursors at most: that it began is in the lake, and is enough.
+            record_claim(self._workspace.lake, self._workspace.index, self._lease)
 
     def _count(self) -> None:
         totals, report = self._batch.totals, self.report
