@@ -190,7 +190,9 @@ class MailboxPass:
                 protocol, links, errors, recognise_fresh=had_messages, share=share, doubted=doubted
             ):
                 going = [each for each in going if self._contained(each, step, errors)]
-                self._batch.flush()
+                if self._batch.has_outcomes:
+                    self._batch.flush()
+            self._batch.flush()
         return [each.account for each in rounds]
 
     def _steps(
