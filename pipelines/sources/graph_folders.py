@@ -68,7 +68,7 @@ def _well_known(session: GraphSession, outcomes: Mapping[str, Outcome]) -> dict[
 def _tree(
     session: GraphSession, top: tuple[str, Outcome], roles: Mapping[str, Role | None], *, hidden: bool
 ) -> Iterator[Listed]:
-    """The levels from the ``top`` down, a URL and its answer; the folders of a level are asked side by side."""
+    """The levels from the ``top`` down, a URL and its answer; a level's folders are asked side by side."""
     url, outcome = top
     answered: Iterable[tuple[tuple[str, str | None], Outcome]] = [((url, None), outcome)]
     while True:
