@@ -30,11 +30,9 @@ class Index:
         """
         parsed = sa.make_url(url)
         self._name = _name(parsed)
-        self._engine, reading, writing = _open(parsed)
-        # The same pool twice: options of a connection would be worked out for every transaction.
-        self._reader = self._engine.execution_options(**reading)
-        self._writer = self._engine.execution_options(**writing)
+        self._engine = _open(parsed)
         try:
+            self._reader, self._writer = _transactions(self._engine)
             self.index_id = _prepare(self._writer)
         except (sa.exc.DatabaseError, ConfigurationError) as error:
             self._engine.dispose()
@@ -125,14 +123,14 @@ class Index:
         return MailoverError(f"the index {self._name} cannot be {done}: {cause}", remedy=remedy)
 
 
-def _open(url: sa.URL) -> tuple[sa.Engine, dict[str, Any], dict[str, Any]]:
-    """An engine on the database, and the options of the transactions that read and that write."""
+def _open(url: sa.URL) -> sa.Engine:
+    """An engine on the database."""
     backend = url.get_backend_name()
     try:
         if backend == "sqlite":
-            return sqlite.sqlite_engine(url), sqlite.READING, sqlite.WRITING
+            return sqlite.sqlite_engine(url)
         if backend == "postgresql":
-            return postgresql.postgresql_engine(url), postgresql.READING, postgresql.WRITING
+            return postgresql.postgresql_engine(url)
     except OSError as error:
         raise MailoverError(
             f"the index {_name(url)} cannot be opened: {error.strerror or error}",
@@ -142,6 +140,16 @@ def _open(url: sa.URL) -> tuple[sa.Engine, dict[str, Any], dict[str, Any]]:
         f"storage.index: {backend} is not supported by this version",
         remedy="use sqlite:///<path>, such as sqlite:///mailover.db, or postgresql://user@host/database",
     )
+
+
+def _transactions(engine: sa.Engine) -> tuple[sa.Engine, sa.Engine]:
+    """``engine`` for transactions that read, and for those that write: one pool of connections.
+
+    What they are is told here, since options of a connection would be worked out for every transaction.
+    """
+    if engine.dialect.name == "sqlite":
+        return sqlite.transactions(engine)
+    return engine.execution_options(**postgresql.READING), engine.execution_options(**postgresql.WRITING)
 
 
 def _name(url: sa.URL) -> str:

@@ -1,6 +1,7 @@
 """The index in one SQLite file, owner-only."""
 
 import os
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,6 @@ _PRAGMAS = (
     # Deleted rows are overwritten where that costs no more writing; `Index.scrub` does the rest.
     "secure_delete=FAST",
 )
-READING: dict[str, Any] = {"immediate": False}
-WRITING: dict[str, Any] = {"immediate": True}
-"""Writers queue at the start of their transactions, not in their middle."""
 
 
 def sqlite_engine(url: sa.URL) -> sa.Engine:
@@ -39,14 +37,34 @@ def sqlite_engine(url: sa.URL) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        # The driver's own transaction control begins late and deferred; SQLAlchemy's recipe is to do it here.
+        # The driver's own transaction control begins late and deferred; see ``transactions``.
         connection.isolation_level = None
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        immediate = connection.get_execution_options().get("immediate")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
     return engine
+
+
+def transactions(engine: sa.Engine) -> tuple[sa.Engine, sa.Engine]:
+    """``engine`` for transactions that read, and for those that write.
+
+    Writers queue at the start of their transactions, not in their middle.
+    """
+    with engine.connect():
+        pass  # the dialect learns from its first connection what SQLite can do
+    return _beginning(engine, "BEGIN"), _beginning(engine, "BEGIN IMMEDIATE")
+
+
+def _beginning(engine: sa.Engine, statement: str) -> sa.Engine:
+    """The same connections, whose transactions begin with ``statement``.
+
+    SQLAlchemy's recipe is an event; an engine with one looks for others four times a statement.
+    """
+
+    def begin(connection: Any) -> None:
+        connection.execute(statement)
+
+    other = engine.execution_options()
+    other.dialect = copy(engine.dialect)
+    other.dialect.do_begin = begin  # type: ignore[assignment, method-assign]
+    return other

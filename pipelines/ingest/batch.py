@@ -90,6 +90,11 @@ class Batch:
         ended = self._changes.ended.get(account.folder_id, ())
         return pending != entry.content_mark or entry.native_id in ended
 
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether more waits than cursors and accounts of rounds, which nothing in a pass reads again."""
+        return bool(self._read) or self._changes != Changes(cursors=self._changes.cursors)
+
     def expect(self, account: RoundAccount, count: int) -> None:
         """Take ``count`` more listed ids into the account."""
         self._touch(account)

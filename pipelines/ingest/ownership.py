@@ -33,7 +33,8 @@ def claim(lake: Lake, index: Index, lease: Lease) -> int:
 
     Raises ``LakeMismatchError`` where the index is empty, older than the lake, or another one's.
     """
-    _check_control(lake, index, lease)
+    control = lake.read_control(_control_name(lease))
+    _check_control(control, index, lease)
     swept = sweep_retired(lake, index, lease)
     listings = {dataset: lake.listing(dataset, lease.address) for dataset in Dataset}
     with index.read() as connection:
@@ -60,7 +61,7 @@ def claim(lake: Lake, index: Index, lease: Lease) -> int:
         for path in listing.staged:
             lake.discard_staged(path)
         swept += len(orphans)
-    _check_owner(lake, index, lease)
+    _check_owner(control, index, lease)
     record_claim(lake, index, lease)
     return swept
 
@@ -142,8 +143,7 @@ def last_numbers(lake: Lake, index: Index, lease: Lease) -> tuple[int, int]:
     return max(epoch for epoch, _ in numbers), max(commits for _, commits in numbers)
 
 
-def _check_control(lake: Lake, index: Index, lease: Lease) -> None:
-    control = lake.read_control(_control_name(lease))
+def _check_control(control: dict[str, Any] | None, index: Index, lease: Lease) -> None:
     if control is None or control["index_id"] != index.index_id:
         return
     if control["epoch"] >= lease.epoch or control["commits"] > lease.commits:
@@ -152,9 +152,8 @@ def _check_control(lake: Lake, index: Index, lease: Lease) -> None:
         )
 
 
-def _check_owner(lake: Lake, index: Index, lease: Lease) -> None:
+def _check_owner(control: dict[str, Any] | None, index: Index, lease: Lease) -> None:
     """Without a file in the lake it is the mailbox's phase that another index would lose."""
-    control = lake.read_control(_control_name(lease))
     if control and control["index_id"] != index.index_id:
         raise LakeMismatchError(
             f"{lease.address}: the lake was written with another index, which knew the mailbox's phase",

@@ -190,7 +190,9 @@ class MailboxPass:
                 protocol, links, errors, recognise_fresh=had_messages, share=share, doubted=doubted
             ):
                 going = [each for each in going if self._contained(each, step, errors)]
-                self._batch.flush()
+                if self._batch.has_outcomes:
+                    self._batch.flush()
+            self._batch.flush()
         return [each.account for each in rounds]
 
     def _steps(
@@ -208,6 +210,7 @@ class MailboxPass:
         What it takes of the index is read for all folders at once: a folder's step changes no other's.
         """
         index, mailbox_id = self._workspace.index, self._lease.mailbox_id
+        yield Round.open
         yield lambda one: one.walk(recognise_fresh=recognise_fresh)
         yield lambda one: one.check_bodies(share, links.doubted.union(doubted))
         with index.read() as connection:
@@ -243,7 +246,9 @@ class MailboxPass:
     def _record(self, error: str | None) -> None:
         self._count()
         record_pass(self._workspace.index, self._lease, error, self._workspace.clock.now())
-        record_claim(self._workspace.lake, self._workspace.index, self._lease)
+        if error or any(account.listed for account in self.report.rounds):
+            # An idle pass moved cursors at most: that it began is in the lake, and is enough.
+            record_claim(self._workspace.lake, self._workspace.index, self._lease)
 
     def _count(self) -> None:
         totals, report = self._batch.totals, self.report

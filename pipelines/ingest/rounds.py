@@ -1,7 +1,7 @@
 """One walk of one folder, with an account of every id that it listed."""
 
 import zlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -32,7 +32,7 @@ from pipelines.ingest.batch import Batch
 from pipelines.ingest.matching import Links, has_moved, is_edited, recognise
 from pipelines.ingest.outcomes import entry_of
 from pipelines.ingest.workspace import Workspace
-from pipelines.sources.base import Entry, Fetched, FetchFailed, Folder, Reset, Role, Source
+from pipelines.sources.base import Entry, Fetched, FetchFailed, Folder, Page, Reset, Role, Source
 
 SWEEP_EVERY = timedelta(days=1)
 """How often all ids of a folder are listed where its change feed may have lost some."""
@@ -80,8 +80,13 @@ class Round:
         self._compared, self._shown_by_others = compared, shown_by_others
         self._lake_is_new, self._retries_due = lake_is_new, retries_due
         self._cursor, self._swept_at = row.cursor, row.swept_at
+        self._opened: Iterator[Page | Reset] | None = None
         self._taken: set[str] = set()
         self._settles, self._links = links is not None, links or Links()
+
+    def open(self) -> None:
+        """Tell the source where the walk will start: what is opened together it can ask for together."""
+        self._opened = self._source.changes(self._folder, self._cursor)
 
     def walk(self, *, recognise_fresh: bool) -> None:
         """Account for everything the server lists from the cursor on, and for what quarantine has due.
@@ -93,7 +98,8 @@ class Round:
         if from_start:
             self._batch.sweep(self.account)
             self._swept_at = self._clock.now()
-        for step in self._source.changes(self._folder, self._cursor):
+        steps, self._opened = self._opened or self._source.changes(self._folder, self._cursor), None
+        for step in steps:
             if isinstance(step, Reset):
                 self.account.notes.append(f"listed from the beginning: {step.reason}")
                 from_start = True

@@ -1,5 +1,6 @@
 """Everything a pass works with, opened from one configuration."""
 
+import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipelines.sources.base import ProtocolName, Source
 
 if TYPE_CHECKING:
     from pipelines.lake.storage import Lake
+    from pipelines.sources.graph_loop import SharedLoop
 
 
 class Workspace:
@@ -31,6 +33,8 @@ class Workspace:
         self.writers: Executor = ThreadPoolExecutor(thread_name_prefix="lake")
         """Threads that write files of the lake: compressing them takes a core, and no Python."""
         self._tokens = TokenProvider(config.tenant, self.clock)
+        self._graph: SharedLoop | None = None
+        self._lock = threading.Lock()
         add_mailboxes(
             self.index, [(each.address, "legacy" if each.legacy else "graph") for each in config.mailboxes]
         )
@@ -45,14 +49,28 @@ class Workspace:
 
     def open_source(self, mailbox: MailboxConfig, protocol: ProtocolName) -> Source:
         """Connect to one mailbox. Raises ``AccessError`` where it is not open to the application."""
+        if protocol is ProtocolName.GRAPH:
+            self._keep_graph_open()
         return open_source(self.config, mailbox, protocol, self._tokens, self.clock)
 
     def close(self) -> None:
         """Give back every connection and end every process."""
         self.writers.shutdown()
+        if self._graph:
+            from pipelines.sources.graph_loop import leave
+
+            leave(self._graph)
+            self._graph = None
         self.mime.close()
         self._tokens.close()
         self.index.close()
+
+    def _keep_graph_open(self) -> None:
+        """Keep Graph's connections, which are the application's, from one mailbox to the next."""
+        from pipelines.sources.graph_loop import enter
+
+        with self._lock:
+            self._graph = self._graph or enter()
 
     def __enter__(self) -> "Workspace":
         return self

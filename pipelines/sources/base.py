@@ -142,7 +142,11 @@ class Source(Protocol):
         ...
 
     def changes(self, folder: Folder, cursor: str | None) -> Iterator[Page | Reset]:
-        """Walk ``folder`` from ``cursor`` (None: from the beginning), oldest cursor position first."""
+        """Walk ``folder`` from ``cursor`` (None: from the beginning), oldest cursor position first.
+
+        Nothing is asked before the first page is taken, so that a source that is called for several
+        folders first can ask about them together.
+        """
         ...
 
     def window(self, folder: Folder, since: datetime, before: datetime) -> Iterator[Sequence[Entry]]:

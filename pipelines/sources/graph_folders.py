@@ -12,6 +12,7 @@ from typing import Any
 from pipelines.errors import MailoverError
 from pipelines.sources.base import Folder, Role
 from pipelines.sources.graph_faults import AnswerRefusedError, Kind
+from pipelines.sources.graph_retries import Outcome
 from pipelines.sources.graph_session import GraphSession
 
 _WELL_KNOWN = {
@@ -43,33 +44,36 @@ def read_folders(session: GraphSession, *, hidden: bool) -> list[Folder]:
     """Every folder that Graph shows, the Inbox first, then in order of their paths.
 
     ``hidden``: hidden folders are read, and so are looked for everywhere; else those beside visible ones are
-    listed as skipped. One $batch, and a request for the top and for each folder that has folders.
+    listed as skipped. One $batch, and a request for each folder that has folders.
     """
-    roles = _well_known(session)
-    return name_folders(_tree(session, roles, hidden=hidden), roles, hidden=hidden)
+    top, names = session.urls.folders(), {session.urls.well_known(each): each for each in _WELL_KNOWN}
+    outcomes = session.batch([top, *names])
+    first = outcomes.pop(top)
+    roles = _well_known(session, {names[url]: outcome for url, outcome in outcomes.items()})
+    return name_folders(_tree(session, (top, first), roles, hidden=hidden), roles, hidden=hidden)
 
 
-def _well_known(session: GraphSession) -> dict[str, Role | None]:
-    """Roles by folder id."""
-    urls = {session.urls.well_known(name): role for name, role in _WELL_KNOWN.items()}
+def _well_known(session: GraphSession, outcomes: Mapping[str, Outcome]) -> dict[str, Role | None]:
+    """Roles by folder id. ``outcomes``: what was answered to each name."""
     roles: dict[str, Role | None] = {}
-    for url, outcome in session.batch(list(urls)).items():
+    for name, outcome in outcomes.items():
         if isinstance(outcome, AnswerRefusedError) and outcome.kind is Kind.NOT_FOUND:
             continue  # the archive, for one, is made when it is first used
         if isinstance(outcome, MailoverError):
             raise outcome
-        roles[session.read(outcome)["id"]] = urls[url]
+        roles[session.read(outcome)["id"]] = _WELL_KNOWN[name]
     return roles
 
 
-def _tree(session: GraphSession, roles: Mapping[str, Role | None], *, hidden: bool) -> Iterator[Listed]:
-    """The levels from the top down, the folders of a level asked for side by side."""
-    asked: list[tuple[str, str | None]] = [(session.urls.folders(), None)]
-    while asked:
+def _tree(
+    session: GraphSession, top: tuple[str, Outcome], roles: Mapping[str, Role | None], *, hidden: bool
+) -> Iterator[Listed]:
+    """The levels from the ``top`` down, a URL and its answer; a level's folders are asked side by side."""
+    url, outcome = top
+    answered: Iterable[tuple[tuple[str, str | None], Outcome]] = [((url, None), outcome)]
+    while True:
         following: list[tuple[str, str | None]] = []
-        for (url, parent), outcome in session.ask_all(
-            [(each[0], each) for each in asked], check=session.whole
-        ):
+        for (url, parent), outcome in answered:
             if isinstance(outcome, AnswerRefusedError) and outcome.kind is Kind.NOT_FOUND and parent:
                 continue  # deleted since its parent was listed
             if isinstance(outcome, MailoverError):
@@ -81,7 +85,9 @@ def _tree(session: GraphSession, roles: Mapping[str, Role | None], *, hidden: bo
                 yield folder
                 if _may_hold_folders(folder, roles, hidden=hidden):
                     following.append((session.urls.child_folders(folder.id), folder.id))
-        asked = following
+        if not following:
+            return
+        answered = session.ask_all([(each[0], each) for each in following], check=session.whole)
 
 
 def _listed(told: Mapping[str, Any], parent: str | None) -> Listed:

@@ -11,6 +11,7 @@ import ssl
 import threading
 from functools import cache
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import httpx
 
@@ -60,11 +61,12 @@ class SharedLoop:
         self._thread.start()
         self.users = 0
         self._clients: dict[Path | None, httpx.AsyncClient] = {}
-        self._places: dict[tuple[str, str], Places] = {}
+        self._places: WeakValueDictionary[tuple[str, str], Places] = WeakValueDictionary()
 
     def places(self, root: str, mailbox: str) -> Places:
         """The mailbox's places at the Graph below ``root``."""
-        return self._places.setdefault((root, mailbox), Places())
+        with _lock:
+            return self._places.setdefault((root, mailbox), Places())
 
     def client(self, ca_file: Path | None) -> httpx.AsyncClient:
         """Connections that trust ``ca_file``, or the system's certificates.

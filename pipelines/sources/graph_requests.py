@@ -13,6 +13,8 @@ MOST_PARTS = 20
 """The most requests that a $batch takes."""
 PREFER = f'IdType="ImmutableId", odata.maxpagesize={PAGE}'
 """On every request, links and those inside a $batch too: the form of the ids in an answer follows it."""
+GLANCE = 'IdType="ImmutableId", odata.maxpagesize=1'
+"""Where all that matters is whether anything is listed."""
 JSON, TEXT, MIME = "application/json", "text/plain;q=0.9", "application/octet-stream, application/json"
 """What msgraph-sdk accepts for pages, counts and messages."""
 

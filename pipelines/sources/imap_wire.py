@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 from imapclient import IMAPClient
 from imapclient.datetime_util import format_criteria_date
@@ -32,6 +32,8 @@ _SIZE = re.compile(rb"RFC822\.SIZE (\d+)", re.IGNORECASE)
 _DATE = re.compile(rb'INTERNALDATE "([^"]*)"', re.IGNORECASE)
 _FLAGS = re.compile(rb"FLAGS \(([^)]*)\)", re.IGNORECASE)
 _LITERAL = re.compile(rb"(?P<before>.*)BODY\[(?P<section>[^]]*)\] \{(?P<size>\d+)\}", re.IGNORECASE)
+_LIST = re.compile(rb'\(([^()]*)\) (?:"([^"\\])"|NIL) (?:"([^"\\]*)"|([^\s"\\(){}%*]+))', re.IGNORECASE)
+"""A line as servers mostly write it: no literal, nothing escaped."""
 _INSTANT = re.compile(rb"([ \d]?\d)-(\w{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([-+])(\d\d)(\d\d)")
 _REFUSAL = re.compile(r"command error: BAD \[b(['\"])(.*)\1\]", re.DOTALL)
 _MONTHS = {
@@ -55,8 +57,15 @@ class Listed:
 
 
 def list_lines(client: IMAPClient, pattern: str = "*") -> list[ListLine]:
-    """The LIST lines for ``pattern``."""
-    return cast(list[ListLine], client.list_folders("", pattern))  # type: ignore[no-untyped-call]
+    """The LIST lines for ``pattern``. Raises ``imaplib.IMAP4.error`` where the server refuses it."""
+    library = cast(Any, client)
+    status, answers = library._imap.list('""', library._normalise_folder(pattern))  # noqa: SLF001
+    library._checkok("list", status, answers)  # noqa: SLF001
+    lines = [answer for answer in answers if answer]
+    found = [_LIST.fullmatch(line) if isinstance(line, bytes) else None for line in lines]
+    if None in found:
+        return cast(list[ListLine], library._proc_folder_list(lines))  # noqa: SLF001
+    return [(tuple(each[1].split()), each[2], each[3] or each[4] or b"") for each in found if each]
 
 
 def search(client: IMAPClient, criteria: str) -> list[int]:

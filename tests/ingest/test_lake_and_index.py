@@ -271,6 +271,29 @@ def test_nothing_twice_a_rebuild_takes_no_file_that_was_replaced_and_not_yet_del
     assert verify(workspace, KIM).repaired == []
 
 
+def test_an_idle_pass_tells_the_lake_once_and_an_older_index_is_still_known_by_it(
+    tmp_path: Path, reopen: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = reopen()
+    ingest(workspace)
+    workspace.close()
+    restore = copy_index(tmp_path)
+    workspace = reopen()
+    told: list[object] = []
+    write = workspace.lake.write_control
+
+    def note(name: str, value: object) -> None:
+        told.append(value)
+        write(name, value)
+
+    monkeypatch.setattr(workspace.lake, "write_control", note)
+    assert ingest(workspace).outcome is Outcome.DONE
+    assert len(told) == 1
+    workspace.close()
+    restore()
+    assert isinstance(ingest(reopen()).error, LakeMismatchError)
+
+
 def test_bytes_are_kept_nothing_is_swept_from_a_lake_that_is_older_than_its_index(
     tmp_path: Path, reopen: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

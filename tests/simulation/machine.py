@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from pipelines.index import lease, sqlite
+from pipelines.index import lease
 from pipelines.index.engine import Index
 from pipelines.index.tables import index_info
 from pipelines.ingest import stages
@@ -52,8 +52,7 @@ class MemoryIndex(Index):
     def __init__(self, tick: Tick, committed: Callable[[], None], index_id: str) -> None:
         """``committed`` is called after every commit, before anything else can happen."""
         self._engine, self._name = _engine(), "in memory"
-        self._reader = self._engine.execution_options(**sqlite.READING)
-        self._writer = self._engine.execution_options(**sqlite.WRITING)
+        self._reader = self._writer = self._engine
         self._tick, self._committed = tick, committed
         self.lose(index_id)
 

@@ -175,7 +175,7 @@ class ScriptedGraph:
         responses = []
         for part in json.loads(body)["requests"]:
             assert "ImmutableId" in part["headers"]["Prefer"]
-            url = unquote(part["url"]).removeprefix(f"/users/{ADDRESS}")
+            url = _below_mailbox(part["url"])
             reply = self._scripted(f"{part['method']} {url}") or self._usual(part["method"], url)
             told = json.loads(reply.content() or b"null")
             responses.append(
@@ -243,6 +243,12 @@ class ScriptedGraph:
         return Reply(body=_shown(found, query.get("$select")))
 
 
+def _below_mailbox(url: str) -> str:
+    """Decoded, and in links as in what the SDK makes."""
+    below = unquote(url).removeprefix(f"/users/{ADDRESS}")
+    return re.sub(r"/mailFolders\('([^']*)'\)/messages/delta", r"/mailFolders/\1/messages/delta()", below)
+
+
 def _shown(item: Item, select: str | None) -> Item:
     told = {name: value for name, value in item.items() if name != "mime"}
     if select is None or "childFolderCount" in item:
@@ -272,10 +278,7 @@ def serving(graph: ScriptedGraph, certificate: Path) -> Iterator[ScriptedGraph]:
             self._answer(self.rfile.read(int(self.headers["Content-Length"])))
 
         def _answer(self, body: bytes) -> None:
-            url = unquote(self.path).removeprefix("/v1.0").removeprefix(f"/users/{ADDRESS}")
-            url = re.sub(
-                r"/mailFolders\('([^']*)'\)/messages/delta", r"/mailFolders/\1/messages/delta()", url
-            )
+            url = _below_mailbox(self.path.removeprefix("/v1.0"))
             headers = {name.lower(): value for name, value in self.headers.items()}
             try:
                 self._send(graph.take(Asked(self.command, url, headers, self.path), body))

@@ -11,7 +11,7 @@ from pipelines.errors import TransientError
 from pipelines.sources import Entry, Folder, Page, Reset, Role
 from pipelines.sources.graph import GraphSource
 from pipelines.sources.graph_changes import Cursor
-from tests.sources.conftest import GraphOpener
+from tests.sources.conftest import GraphOpener, WaitlessClock
 from tests.sources.scripted_graph import INBOX_ID, Reply, ScriptedGraph, error, mail, message
 
 INBOX = Folder("Inbox", Role.INBOX, INBOX_ID)
@@ -368,6 +368,94 @@ def test_failure_is_contained_a_folder_that_the_batch_does_not_count_is_counted_
     graph.answer(r"AAkArchive=/messages\?\$count", told)
     assert (graph_source.count(INBOX), graph_source.count(ARCHIVE)) == (4, 2)
     assert len(graph.urls(r"GET .*AAkArchive=/messages/\$count")) == 1
+
+
+DELTA_LINKS = r"GET /mailFolders/.*deltatoken"
+
+
+def opened(source: GraphSource, cursors: dict[Folder, str]) -> dict[Folder, list[Page | Reset]]:
+    """Every folder's walk from its cursor, called for before the first of them begins."""
+    walks = {folder: source.changes(folder, cursor) for folder, cursor in cursors.items()}
+    return {folder: list(steps) for folder, steps in walks.items()}
+
+
+@pytest.fixture
+def cursors(graph: ScriptedGraph, graph_source: GraphSource) -> dict[Folder, str]:
+    """Of an Inbox and an Archive that were read."""
+    walk_both(graph, graph_source)
+    read = opened(graph_source, {INBOX: "", ARCHIVE: ""})
+    graph.asked.clear()
+    return {folder: steps[-1].cursor for folder, steps in read.items() if isinstance(steps[-1], Page)}
+
+
+def test_folders_without_news_are_seen_to_be_so_in_one_batch(
+    graph: ScriptedGraph, graph_source: GraphSource, cursors: dict[Folder, str]
+) -> None:
+    for _ in range(2):
+        steps = opened(graph_source, cursors)
+        assert steps == {folder: [Page([], cursor)] for folder, cursor in cursors.items()}
+    assert [(each.method, each.url) for each in graph.asked] == [("POST", "/$batch")] * 2
+
+
+def test_nothing_lost_a_folder_with_news_is_asked_by_its_own_link(
+    graph: ScriptedGraph, graph_source: GraphSource, cursors: dict[Folder, str]
+) -> None:
+    graph.changed[ARCHIVE.native] = [message(f"AAkNew{each}=", mail(each)) for each in range(7)]
+    steps = opened(graph_source, cursors)
+    assert steps[INBOX] == [Page([], cursors[INBOX])]
+    assert len(ids([each for each in steps[ARCHIVE] if isinstance(each, Page)])) == 7
+    assert len(graph.urls("POST")) == 1
+    assert len(graph.urls(DELTA_LINKS)) == 3  # pages
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        error(400, "BadRequest"),
+        error(404, "ErrorItemNotFound"),
+        error(410, "SyncStateNotFound"),
+        error(503, "ErrorServerBusy"),
+        Reply(body={"value": []}),
+        Reply(body=b'"not an object"'),
+        Reply(body={"value": [], "@odata.nextLink": "https://localhost/x", "@odata.deltaLink": "https://x"}),
+    ],
+)
+def test_failure_is_contained_a_link_that_the_batch_does_not_answer_is_asked_alone(
+    graph: ScriptedGraph, graph_source: GraphSource, cursors: dict[Folder, str], told: Reply
+) -> None:
+    graph.answer(r"AAkArchive=/messages/delta", told)
+    steps = opened(graph_source, cursors)
+    assert steps == {folder: [Page([], cursor)] for folder, cursor in cursors.items()}
+    assert len(graph.urls(DELTA_LINKS)) == 1
+
+
+def test_nothing_lost_a_batch_that_forgets_the_links_tokens_is_not_believed(
+    graph: ScriptedGraph, graph_source: GraphSource, cursors: dict[Folder, str]
+) -> None:
+    first = Reply(body={"value": [{"id": "AAkOld="}], "@odata.deltaLink": "https://localhost/x"})
+    graph.answer(r"/delta", first, times=2)
+    steps = opened(graph_source, cursors)
+    assert steps == {folder: [Page([], cursor)] for folder, cursor in cursors.items()}
+    assert len(graph.urls(DELTA_LINKS)) == 2
+
+
+def test_a_graph_that_takes_no_links_in_a_batch_is_asked_so_once(
+    graph: ScriptedGraph, graph_source: GraphSource, cursors: dict[Folder, str]
+) -> None:
+    graph.answer(r"/delta", error(400, "BadRequest"), times=2)
+    for _ in range(2):
+        steps = opened(graph_source, cursors)
+        assert steps == {folder: [Page([], cursor)] for folder, cursor in cursors.items()}
+    assert len(graph.urls("POST")) == 1
+    assert len(graph.urls(DELTA_LINKS)) == 4
+
+
+def test_a_mailbox_that_is_throttled_in_the_batch_waits(
+    graph: ScriptedGraph, graph_source: GraphSource, cursors: dict[Folder, str], clock: WaitlessClock
+) -> None:
+    graph.answer(r"AAkArchive=/messages/delta", error(429, "ApplicationThrottled", **{"Retry-After": "30"}))
+    assert opened(graph_source, cursors)[ARCHIVE] == [Page([], cursors[ARCHIVE])]
+    assert max(clock.waits) >= 29
 
 
 def test_ids_are_listed_again_if_the_folder_changed_between_the_pages(

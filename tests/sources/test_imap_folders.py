@@ -49,6 +49,28 @@ def test_folders_of_exchange_are_told_apart(server: ScriptedServer, source: Imap
     ]
 
 
+@pytest.mark.parametrize("last", [b'"say \\"hi\\""', b'{8}\r\nsay "hi"', b"INBOX"])
+def test_lines_are_read_alike_whatever_stands_beside_them(
+    server: ScriptedServer, source: ImapSource, last: bytes
+) -> None:
+    server.folders = (
+        b'* LIST (\\Marked) "." "Sent Items"\r\n'
+        b'* LIST () NIL "(a) b*"\r\n'
+        b'* LIST (\\Noselect \\HasChildren) "." Projects.2024\r\n'
+        b'* LIST () "." "&AOk-t&AOk-"\r\n'
+        b'* LIST () "." ' + last + b"\r\n"
+    )
+    found = {each.path: (each.native, each.skipped) for each in source.folders()}
+    path = "Inbox" if last == b"INBOX" else 'say "hi"'
+    assert found == {
+        "Sent Items": ("Sent Items", None),
+        "(a) b*": ("(a) b*", None),
+        "Projects/2024": ("Projects.2024", "holds no messages, only folders"),
+        "été": ("&AOk-t&AOk-", None),
+        path: ("INBOX" if last == b"INBOX" else path, None),
+    }
+
+
 def test_names_follow_the_language_of_the_mailbox() -> None:
     german = lines("INBOX", "Kalender", "Kontakte", "Entwürfe", "Gelöschte Elemente", "Notes", "Drafts")
     found = {each.path: (each.role, each.skipped) for each in read_folders(german)}
