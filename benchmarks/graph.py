@@ -220,7 +220,8 @@ def serving(kind: str, count: int) -> Iterator[Server]:
             try:
                 yield Server(process.stdout.readline().strip(), ca_file, count)
             finally:
-                process.terminate()
+                # It has nothing to end well, and may have inherited that it ignores a signal.
+                process.kill()
 
 
 Times = dict[str, list[tuple[float, float]]]
