@@ -1,6 +1,5 @@
 """The one SQL transaction that makes a batch exist: rows, account and cursor together."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.index import fulltext
+from pipelines.index.accounts import record_accounts
 from pipelines.index.among import among
 from pipelines.index.changes import (
     Changes,
@@ -17,7 +17,6 @@ from pipelines.index.changes import (
     NewOccurrence,
     NewRaw,
     Quarantined,
-    RoundAccount,
     Unmatched,
 )
 from pipelines.index.engine import Index
@@ -34,9 +33,7 @@ from pipelines.index.tables import (
     occurrences,
     quarantine,
     raws,
-    rounds,
     unmatched,
-    windows,
 )
 from pipelines.lake import DataFile
 from pipelines.mime.record import Identity
@@ -90,7 +87,7 @@ def _write(connection: sa.Connection, mailbox_id: int, changes: Changes, now: da
     keep_accepted(connection, mailbox_id, changes, now)
     _forget_unmatched(connection, changes)
     _insert_unmatched(connection, mailbox_id, changes.unmatched, now)
-    _record_accounts(connection, mailbox_id, changes.rounds)
+    record_accounts(connection, mailbox_id, changes.rounds)
     for folder_id in changes.swept:
         connection.execute(sa.update(folders).where(folders.c.id == folder_id).values(swept_at=now))
     if changes.cursors:
@@ -464,47 +461,3 @@ def _mark(connection: sa.Connection, ids: dict[int, set[str]], removed_at: datet
                 .where(occurrences.c.folder_id == folder_id, among(connection, occurrences.c.native_id, some))
                 .values(removed_at=removed_at)
             )
-
-
-def _record_accounts(connection: sa.Connection, mailbox_id: int, accounts: Iterable[RoundAccount]) -> None:
-    for table, kind in ((rounds, False), (windows, True)):
-        some = [each for each in accounts if bool(each.window) is kind]
-        begun = [each for each in some if each.row_id is not None]
-        update_many(connection, table, [{"id": each.row_id, **_account_columns(each)} for each in begun])
-        _begin_accounts(connection, table, mailbox_id, [each for each in some if each.row_id is None])
-
-
-def _begin_accounts(
-    connection: sa.Connection, table: sa.Table, mailbox_id: int, accounts: Sequence[RoundAccount]
-) -> None:
-    if not accounts:
-        return
-    rows = [
-        {
-            **(dataclasses.asdict(each.window) if each.window else {"mailbox_id": mailbox_id}),
-            "folder_id": each.folder_id,
-            "started_at": each.started_at,
-            **_account_columns(each),
-        }
-        for each in accounts
-    ]
-    ids = insert_numbered(connection, table, rows, key="folder_id")
-    for each in accounts:
-        each.row_id = ids[each.folder_id]
-
-
-def _account_columns(account: RoundAccount) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "closed_at": account.closed_at,
-        "listed": account.listed,
-        "stored": account.stored,
-        "known": account.known,
-        "quarantined": account.quarantined,
-        "gone": account.gone,
-        "unmatched": account.unmatched,
-        "bytes": account.bytes,
-        "note": "; ".join(account.notes) or None,
-    }
-    if account.window is None:
-        values |= {"server_count": account.server_count, "lake_count": account.lake_count}
-    return values
