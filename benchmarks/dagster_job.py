@@ -76,7 +76,8 @@ def measure(way: str, sandbox: RunningSandbox) -> tuple[float, float, float]:
             stderr=subprocess.DEVNULL,
         )
         assert process.stdout
-        told = process.stdout.read().split()
+        with process.stdout:
+            told = process.stdout.read().split()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0, way

@@ -49,7 +49,8 @@ def measure(protocol: str, messages: int, largest: int = LARGE) -> dict[str, flo
                 stdout=subprocess.PIPE,
             )
             assert process.stdout
-            told = process.stdout.read().split()
+            with process.stdout:
+                told = process.stdout.read().split()
             _, status, used = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
     assert (process.returncode, int(told[0])) == (0, messages + 1)
