@@ -50,7 +50,7 @@ def main() -> None:
         config = config.model_copy(update={"mailboxes": (mailbox,)})
     with Workspace(config, WaitlessClock()) as workspace:
         report = ingest_mailbox(workspace, mailbox)
-        assert report.outcome is Outcome.DONE, report.error
+        assert report.outcome is Outcome.DONE, report.folder_errors or report.error
         print(report.messages, peak_kilobytes())
 
 

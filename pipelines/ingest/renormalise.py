@@ -85,7 +85,8 @@ def _reading(raw: dict[str, Any], made: Made) -> tuple[str, tuple[Record, dict[s
     if isinstance(made, Unreadable):
         raise MailoverError(
             f"bytes that were read before cannot be read any more: {made.error}, SHA-256 {digest}",
-            remedy="the mailbox stays as it was: report this line, and go back to the version before",
+            remedy="files that were read anew before stay so, and the others as they were: report this line; "
+            "the next version goes on from here",
         )
     return digest, (made, circumstances_of(raw))
 

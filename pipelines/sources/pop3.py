@@ -16,7 +16,7 @@ from pipelines.sources.pop3_bodies import BATCH_MESSAGES, Bodies
 from pipelines.sources.pop3_session import Pop3Session
 from pipelines.sources.pop3_wire import Pop3Connection
 
-PAGE = 10_000
+PAGE = 5_000
 """Entries of a page."""
 INBOX = Folder("Inbox", Role.INBOX, "INBOX")
 
