@@ -176,8 +176,8 @@ class RoundAccount:
 class Changes:
     """The contents of one commit."""
 
-    files: dict[str, "NewFile"] = field(default_factory=dict)
-    """By path; what they are to hold is in the tables that were handed over."""
+    files: dict[str, NewFile] = field(default_factory=dict)
+    """By path in the lake."""
     messages: list[NewMessage] = field(default_factory=list)
     raws: list[NewRaw] = field(default_factory=list)
     occurrences: list[NewOccurrence] = field(default_factory=list)

@@ -147,18 +147,18 @@ def _update_messages(
     connection: sa.Connection, updated: dict[int, NewMessage], file_ids: dict[str, int]
 ) -> None:
     columns = {row_id: message_columns(message) for row_id, message in updated.items()}
-    rows_of: dict[tuple[int, int], list[int]] = {}
+    by_file: dict[tuple[int, int], list[int]] = {}
     for row_id, values in columns.items():
         # When it was received is the server's word, not the normaliser's.
         del values["received_at"], values["received_by_server"]
         file_id, version = file_ids[updated[row_id].file], values.pop("normaliser_version")
-        rows_of.setdefault((file_id, version), []).append(row_id)
+        by_file.setdefault((file_id, version), []).append(row_id)
     changed = _changed(connection, columns)
     reworded = [row_id for row_id, values in changed.items() if "text_digest" in values]
     new_ids = fulltext.new_ids(connection, len(reworded), instead_of=reworded)
     for row_id, text_id in zip(reworded, new_ids, strict=True):
         changed[row_id]["text_id"] = text_id
-    for (file_id, version), same in rows_of.items():
+    for (file_id, version), same in by_file.items():
         connection.execute(
             sa.update(messages)
             .where(among(connection, messages.c.id, same))

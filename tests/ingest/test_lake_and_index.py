@@ -394,7 +394,7 @@ def test_what_is_in_the_index_already_is_not_written_again(reopen: Opener) -> No
     assert re.findall(r"(\w+) ?=", updates[0].partition("WHERE")[0]) == ["normaliser_version", "file_id"]
 
 
-def test_bytes_that_cannot_be_read_any_more_leave_everything_as_it_was(
+def test_bytes_that_cannot_be_read_any_more_leave_their_file_as_it_was(
     reopen: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = reopen()
