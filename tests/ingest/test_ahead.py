@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -73,7 +74,12 @@ def test_what_comes_before_the_other_process_has_started_gets_its_record_here() 
     with some.borrowed(MANY) as process:
         assert process
         os.kill(process.pid, signal.SIGSTOP)
+    # Should it be waited for, it comes back, late.
+    late = threading.Timer(10, os.kill, (process.pid, signal.SIGCONT))
+    late.start()
     assert list(ahead(fetches(), some)) == as_made_here(fetches())
+    assert not process.has_started
+    late.cancel()
     some.close()
 
 
