@@ -99,7 +99,8 @@ def compare_under_lease(
         with workspace.index.read() as connection:
             parity = compare(connection, lease.mailbox_id, legacy, phase, workspace.clock.now())
         doubted = _doubted(workspace, lease, parity)
-        if parity.grade not in _UNEASY or not left or (_known(workspace, lease, parity) and not doubted):
+        settled = parity.grade not in _UNEASY or _known(workspace, lease, parity)
+        if not left or (settled and not doubted):
             break
         one.feed(doubted)
     record_parity(workspace.index, lease, parity)

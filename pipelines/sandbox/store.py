@@ -146,7 +146,7 @@ class Store:
         self._lock = threading.RLock()
         self.latest_change = 0
         """The number of the latest change of any folder."""
-        self._uidvalidities = count(int(datetime.now(UTC).timestamp()))
+        self._uidvalidities = count(int(now().timestamp()))
         self._mailboxes: dict[str, Mailbox] = {}
         self._places: dict[str, tuple[Folder, Message]] = {}
         """Messages by both of their ids."""

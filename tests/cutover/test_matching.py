@@ -329,6 +329,24 @@ def test_a_difference_that_stood_before_is_looked_at_again_where_a_listing_was_t
     assert kinds(workspace) == [Kind.WEAK]
 
 
+def test_a_message_that_was_edited_between_the_readings_is_no_form_of_itself(
+    workspace: TenantWorkspace,
+) -> None:
+    """Its listing is taken for what it was, and nothing that parity calls good rests on a listing."""
+    (message,) = deliver(workspace, 1)
+    feed_by_graph(workspace)
+    edited = mail(1, "The figures are enclosed.")
+    at_command(
+        workspace, IMAP, "folders", lambda: workspace.model.store.edit(KIM, "Inbox", message.uid, edited)
+    )
+    compare(workspace)
+    assert evidence(workspace, IMAP) == ["listing"]
+    compare(workspace)
+    assert (parity(workspace).grade, kinds(workspace)) == (Grade.PERFECT, [])
+    assert evidence(workspace, IMAP) == ["key"]
+    assert texts(workspace) == ["The figures are attached.", "The figures are enclosed."]
+
+
 def looks(workspace: TenantWorkspace, **changed: object) -> int:
     """How often a comparison asks Graph for the mailbox's folders."""
     asked: list[tuple[ProtocolName, str]] = []

@@ -1,6 +1,7 @@
 """The mail store: what each operation does to the ids each protocol knows."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def ids(message: Message) -> tuple[str, str, int, str]:
     return message.immutable_id, message.mutable_id, message.uid, message.uidl
+
+
+def test_a_store_with_a_clock_of_its_own_takes_nothing_from_the_computers(tmp_path: Path) -> None:
+    """Histories that are told again have the same ids."""
+    moment = datetime(2026, 4, 5, tzinfo=UTC)
+    made = Store(tmp_path / "other", lambda: moment)
+    made.create_mailbox(KIM)
+    assert made.create_folder(KIM, "Inbox", "inbox").uidvalidity == moment.timestamp()
+    made.close()
 
 
 def test_a_move_keeps_only_the_immutable_id(store: Store) -> None:
